@@ -1,0 +1,1 @@
+"""The Deep Dream daemon and its command line."""
