@@ -1,0 +1,1 @@
+GEOMETRY: dict[str, dict[str, tuple[int, int, int, int, bool]]] = {}
