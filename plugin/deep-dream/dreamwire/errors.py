@@ -43,5 +43,5 @@ class DreamError(Exception):
         self.details = dict(details or {})
 
 
-class DaemonUnreachable(Exception):
+class UnreachableError(Exception):
     """No daemon answers at the endpoint and none could be started; the message says what to do."""

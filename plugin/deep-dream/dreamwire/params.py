@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from .errors import DreamError
 from .networks import NETWORKS, find_network
@@ -216,7 +216,7 @@ class Job:
 
 
 IMAGE = Input("image", "the picture: gray, RGB, or either with alpha, R'G'B' as sRGB encodes it")
-MASK = Input("mask", "the region: where above 0 the picture is dreamt, 1 in full; the whole picture if absent", False)
+MASK = Input("mask", "the region: 0 is left alone, 1 dreamt in full; the whole picture if absent", required=False)
 
 JOBS: Mapping[str, Job] = {
     job.kind: job
