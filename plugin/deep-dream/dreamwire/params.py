@@ -63,7 +63,7 @@ class Param:
         if self.kind == "int":
             if isinstance(value, bool) or not isinstance(value, int):
                 raise self.refuse(value, f"a whole number from {self.range}")
-            number: Value = value
+            number: int | float = value
         elif self.kind == "float":
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise self.refuse(value, f"a number from {self.range}")
