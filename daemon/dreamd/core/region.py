@@ -1,0 +1,147 @@
+"""Where to dream: boxes of pixels, and the pieces a mask falls into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import EllipsisType
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Box:
+    """Rows `top..bottom` and columns `left..right` of an image, half open."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def area(self) -> int:
+        return self.height * self.width
+
+    @property
+    def index(self) -> tuple[EllipsisType, slice, slice]:
+        """Index of the last two dimensions of a tensor."""
+        return ..., slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def grow(self, before: int, after: int) -> Box:
+        """Larger by `before` pixels above and on the left, by `after` below and on the right."""
+        return Box(self.top - before, self.left - before, self.bottom + after, self.right + after)
+
+    def shift(self, rows: int, columns: int) -> Box:
+        """Moved down by `rows` and to the right by `columns`."""
+        return Box(self.top + rows, self.left + columns, self.bottom + rows, self.right + columns)
+
+    def clip(self, other: Box) -> Box:
+        """The part inside `other`; of area 0 where there is none."""
+        top, left = max(self.top, other.top), max(self.left, other.left)
+        bottom, right = min(self.bottom, other.bottom), min(self.right, other.right)
+        return Box(top, left, max(top, bottom), max(left, right))
+
+    def unite(self, other: Box) -> Box:
+        """The smallest box around both."""
+        return Box(
+            min(self.top, other.top),
+            min(self.left, other.left),
+            max(self.bottom, other.bottom),
+            max(self.right, other.right),
+        )
+
+
+def whole(image: Tensor) -> Box:
+    """The box of all of an image `(..., H, W)`."""
+    return Box(0, 0, image.shape[-2], image.shape[-1])
+
+
+def bounds(inside: Tensor) -> Box | None:
+    """The smallest box around the true pixels of `inside (H, W)`; None if there are none."""
+    rows = inside.any(1).nonzero()
+    if rows.numel() == 0:
+        return None
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    columns = inside[top:bottom].any(0).nonzero()
+    return Box(top, int(columns[0]), bottom, int(columns[-1]) + 1)
+
+
+def pieces(inside: Tensor, context: int) -> list[Box]:
+    """Disjoint boxes that together hold every true pixel of `inside (H, W)`, in reading order.
+
+    Parts of the region are kept apart where dreaming them apart, each with `context` pixels around it, is less
+    work than dreaming the box around both; parts that see each other closely therefore stay together.
+    """
+    # A grid of cells about as large as the context finds what is far apart, however speckled the mask.
+    cell = max(128, context)
+    height, width = inside.shape
+    boxes: list[Box] = []
+    for cells in _connected(_any_in_cells(inside, cell)):
+        around = cells[0]
+        for other in cells[1:]:
+            around = around.unite(other)
+        area = Box(around.top * cell, around.left * cell, around.bottom * cell, around.right * cell)
+        area = area.clip(Box(0, 0, height, width))
+        own = torch.zeros((area.height, area.width), dtype=torch.bool, device=inside.device)
+        for one in cells:
+            part = Box(one.top * cell, one.left * cell, one.bottom * cell, one.right * cell).clip(area)
+            own[part.shift(-area.top, -area.left).index] = inside[part.index]
+        tight = bounds(own)
+        assert tight is not None  # noqa: S101 - every cell found holds a true pixel
+        boxes.append(tight.shift(area.top, area.left))
+    return sorted(_merge(boxes, context), key=lambda box: (box.top, box.left))
+
+
+def _any_in_cells(inside: Tensor, cell: int) -> list[list[bool]]:
+    """Which cells of a grid hold a true pixel."""
+    return [
+        [bool(part.any()) for part in torch.split(row.any(0), cell)]
+        for row in torch.split(inside, cell)
+    ]
+
+
+def _connected(cells: list[list[bool]]) -> list[list[Box]]:
+    """Groups of true cells that touch, corners included; each cell as a box of one by one."""
+    left = {(y, x) for y, row in enumerate(cells) for x, full in enumerate(row) if full}
+    groups: list[list[Box]] = []
+    while left:
+        front = [min(left)]
+        left.discard(front[0])
+        group: list[Box] = []
+        while front:
+            y, x = front.pop()
+            group.append(Box(y, x, y + 1, x + 1))
+            near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
+            left -= near
+            front += sorted(near)
+        groups.append(group)
+    return groups
+
+
+def _merge(boxes: list[Box], context: int) -> list[Box]:
+    """Unites boxes until no two overlap and no union with its context would be less work than its parts."""
+
+    def work(box: Box) -> int:
+        return box.grow(context, context).area
+
+    merged: list[Box] = []
+    waiting = list(boxes)
+    while waiting:
+        box = waiting.pop()
+        for other in merged:
+            union = box.unite(other)
+            if box.clip(other).area or work(union) <= work(box) + work(other):
+                merged.remove(other)
+                waiting.append(union)
+                break
+        else:
+            merged.append(box)
+    return merged

@@ -1,0 +1,221 @@
+"""What the network is shown: windows that cover the region's activations, each once, each with its field.
+
+A window is a crop of the *canvas*: the image at one octave, slid by the jitter's offset so that the network's
+grid falls elsewhere at every step, and continued by reflection at the image's own border up to a multiple of
+the stride. A network shown the whole canvas at once gives the untiled gradient; the windows give the same,
+because window corners lie on the grid and every window shows its activations all the pixels they see.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .region import Box, bounds
+
+
+class Layer(Protocol):
+    """What activation i of a layer sees along an axis: pixels `i*stride - before` to `i*stride + after`."""
+
+    @property
+    def before(self) -> int: ...
+    @property
+    def after(self) -> int: ...
+    @property
+    def stride(self) -> int: ...
+    @property
+    def lost(self) -> int:
+        """How many activations convolutions without padding take from an axis."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far windows reach beyond the activations they own, in pixels; `stride` is the grid's."""
+
+    before: int
+    after: int
+    stride: int
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer], share: float = 1.0) -> Reach:
+        """What `layers` see around their activations, or a `share` of it."""
+        return cls(
+            before=math.ceil(share * max(0, *(layer.before for layer in layers))),
+            after=math.ceil(share * max(0, *(layer.after - layer.stride + 1 for layer in layers))),
+            stride=math.lcm(*(layer.stride for layer in layers)),
+        )
+
+
+@dataclass(frozen=True)
+class Window:
+    """A piece of the canvas: the pixels shown, and the cells of the grid whose activations it owns."""
+
+    box: Box
+    cells: Box
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """An octave's image on the network's grid: its size in cells, and where the image begins on it."""
+
+    stride: int
+    rows: int
+    columns: int
+    offset: tuple[int, int]
+
+    @classmethod
+    def around(cls, size: tuple[int, int], offset: tuple[int, int], stride: int, minimum: int) -> Canvas:
+        """The canvas of an image of `size` slid by `offset`, each way at least the network's `minimum`."""
+        rows = -(-max(size[0] + offset[0], minimum) // stride)
+        columns = -(-max(size[1] + offset[1], minimum) // stride)
+        return cls(stride, rows, columns, offset)
+
+    @property
+    def box(self) -> Box:
+        return Box(0, 0, self.rows * self.stride, self.columns * self.stride)
+
+    def weights(self, mask: Tensor, origin: tuple[int, int], layer: Layer) -> Tensor:
+        """The mask at a layer's resolution: for each activation, the mask's mean over the cell it is centred in.
+
+        `mask (h, w)` lies at `origin` in the image. Every pixel of the mask counts for exactly one activation,
+        at the border the nearest, so that the smallest region anywhere has activations of its own.
+        """
+        scale = self.stride // layer.stride
+        size = (self.rows * scale - layer.lost, self.columns * scale - layer.lost)
+        # A cell reaches half a stride to either side of the centre of what its activation sees.
+        shift = (layer.after - layer.before - layer.stride + 1) // 2
+        cells = [
+            (torch.arange(extent, device=mask.device) + start + offset - shift)
+            .div(layer.stride, rounding_mode="floor")
+            .clamp(0, count - 1)
+            for extent, start, offset, count in zip(mask.shape, origin, self.offset, size, strict=True)
+        ]
+        by_row = mask.new_zeros(size[0], mask.shape[1]).index_add_(0, cells[0], mask)
+        return mask.new_zeros(size).index_add_(1, cells[1], by_row).div_(layer.stride**2)
+
+    def owned(self, weights: Sequence[tuple[Layer, Tensor]]) -> Tensor:
+        """Which cells of the grid hold an activation of any layer with a weight above 0."""
+        owned = torch.zeros(self.rows, self.columns, dtype=torch.bool)
+        for layer, weight in weights:
+            scale = self.stride // layer.stride
+            y, x = (weight > 0).nonzero(as_tuple=True)
+            owned[(y // scale).cpu(), (x // scale).cpu()] = True
+        return owned
+
+    def plan(self, owned: Tensor, reach: Reach, side: int) -> list[Window]:
+        """Windows of at most `side`² pixels that own each true cell of `owned (rows, columns)` exactly once.
+
+        Cells without activations of the region are left out where that saves work. A window is larger than
+        `side`² only where a single cell with all it sees is.
+        """
+        tight = bounds(owned)
+        if tight is None:
+            return []
+        rows, columns = self._grid(tight, reach, side)
+        windows: list[Window] = []
+        for top, bottom in _even(tight.top, tight.bottom, rows):
+            for left, right in _even(tight.left, tight.right, columns):
+                windows += self._cover(owned, Box(top, left, bottom, right), reach)
+        return windows
+
+    def _window(self, cells: Box, reach: Reach) -> Window:
+        """The window that owns `cells`: its corners lie on the grid, or on the canvas' edge."""
+        stride = self.stride
+        box = Box(*(edge * stride for edge in (cells.top, cells.left, cells.bottom, cells.right)))
+        before, after = (-(-pixels // stride) * stride for pixels in (reach.before, reach.after))
+        return Window(box.grow(before, after).clip(self.box), cells)
+
+    def _grid(self, cells: Box, reach: Reach, side: int) -> tuple[int, int]:
+        """Into how many equal rows and columns to cut `cells`, with the least pixels shown in all."""
+        best, least = (cells.height, cells.width), math.inf
+        for rows in range(1, cells.height + 1):
+            height = -(-cells.height // rows) * self.stride + reach.before + reach.after
+            room = side * side // height - reach.before - reach.after
+            columns = -(-cells.width // max(1, room // self.stride))
+            if columns > cells.width:
+                continue
+            width = -(-cells.width // columns) * self.stride + reach.before + reach.after
+            shown = rows * columns * height * width
+            if height * width <= side * side and shown < least:
+                best, least = (rows, columns), shown
+        return best
+
+    def _cover(self, owned: Tensor, cells: Box, reach: Reach) -> list[Window]:
+        """Windows for the true cells within `cells`: one, or those of two halves where they are much less work."""
+        tight = bounds(owned[cells.index])
+        if tight is None:
+            return []
+        tight = tight.shift(cells.top, cells.left)
+        window = self._window(tight, reach)
+        if tight.area == 1:
+            return [window]
+        if tight.height >= tight.width:
+            middle = (tight.top + tight.bottom) // 2
+            halves = (
+                Box(tight.top, tight.left, middle, tight.right),
+                Box(middle, tight.left, tight.bottom, tight.right),
+            )
+        else:
+            middle = (tight.left + tight.right) // 2
+            halves = (
+                Box(tight.top, tight.left, tight.bottom, middle),
+                Box(tight.top, middle, tight.bottom, tight.right),
+            )
+        # Two halves that are full show more together than the whole, so only holes make this worth while.
+        if 2 * self._window(Box(0, 0, 1, 1), reach).box.area >= window.box.area:
+            return [window]
+        parts = [part for half in halves for part in self._cover(owned, half, reach)]
+        return parts if sum(part.box.area for part in parts) < 0.8 * window.box.area else [window]
+
+
+def _even(start: int, stop: int, parts: int) -> list[tuple[int, int]]:
+    """The range cut into `parts` that differ by at most one."""
+    edges = [start + (stop - start) * i // parts for i in range(parts + 1)]
+    return list(itertools.pairwise(edges))
+
+
+def reflected(start: int, stop: int, size: int, device: torch.device) -> Tensor:
+    """Indices of `start..stop` in an image of `size`, continued by reflection about its outermost pixels."""
+    index = torch.arange(start, stop, device=device)
+    if size == 1:
+        return torch.zeros_like(index)
+    index = index.remainder(2 * (size - 1))
+    return torch.minimum(index, 2 * (size - 1) - index)
+
+
+def cut(image: Tensor, box: Box) -> Tensor:
+    """The pixels of `image (C, H, W)` in `box`, which may reach beyond the image: reflected there."""
+    _, height, width = image.shape
+    if box.clip(Box(0, 0, height, width)) == box:
+        return image[box.index]
+    rows = reflected(box.top, box.bottom, height, image.device)
+    columns = reflected(box.left, box.right, width, image.device)
+    return image.index_select(1, rows).index_select(2, columns)
+
+
+def add_back(total: Tensor, image_size: tuple[int, int], area: Box, piece: Tensor, box: Box) -> None:
+    """The adjoint of `cut`: adds `piece (C, h, w)`, a gradient to `box`, onto `total`, the gradient to `area`.
+
+    Gradients to reflected pixels go to the pixels they are reflections of; those outside `area` are dropped.
+    """
+    image = Box(0, 0, *image_size)
+    if box.clip(image) != box:
+        # Fold rows, then columns, into the part of the image that the window shows.
+        rows = reflected(box.top, box.bottom, image.bottom, piece.device)
+        columns = reflected(box.left, box.right, image.right, piece.device)
+        shown = Box(int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)
+        folded = piece.new_zeros(piece.shape[0], shown.height, piece.shape[2])
+        folded.index_add_(1, rows - shown.top, piece)
+        piece = piece.new_zeros(piece.shape[0], shown.height, shown.width)
+        piece.index_add_(2, columns - shown.left, folded)
+        box = shown
+    part = box.clip(area)
+    source = part.shift(-box.top, -box.left).index
+    target = part.shift(-area.top, -area.left).index
+    total[target] += piece[source]
