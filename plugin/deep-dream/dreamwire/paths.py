@@ -1,0 +1,165 @@
+"""Where things are on this computer: weights, logs, settings, and the folder of the daemon's socket.
+
+Linux follows the XDG base directories, macOS `~/Library`, Windows `%LOCALAPPDATA%`. `DEEPDREAM_DATA`,
+`DEEPDREAM_LOGS`, `DEEPDREAM_CONFIG`, `DEEPDREAM_RUNTIME` and `DEEPDREAM_ENDPOINT` override each.
+Only `secure_dir` and what calls it (`runtime_dir`, `default_endpoint`, `token_path`) touch the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+import sys
+import warnings
+from pathlib import Path
+
+APP = "deep-dream"
+SOCKET = "daemon.sock"
+#: Bytes that fit into `sun_path` beside its closing zero: unix(7), and <sys/un.h> of macOS.
+SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
+#: libzmq has no ipc on Windows; a port of the range that no service has registered.
+WINDOWS_ENDPOINT = "tcp://127.0.0.1:47615"
+
+
+def data_dir() -> Path:
+    """The folder of what is kept: `DEEPDREAM_DATA`, else `XDG_DATA_HOME/deep-dream` and its like."""
+    return _override("DEEPDREAM_DATA") or _place(
+        "XDG_DATA_HOME", ".local/share", macos=f"Application Support/{APP}", windows=APP
+    )
+
+
+def weights_dir() -> Path:
+    """The folder of fetched weights."""
+    return data_dir() / "weights"
+
+
+def log_dir() -> Path:
+    """The folder of logs: `DEEPDREAM_LOGS`, else `XDG_STATE_HOME/deep-dream` and its like."""
+    return _override("DEEPDREAM_LOGS") or _place(
+        "XDG_STATE_HOME", ".local/state", macos=f"Logs/{APP}", windows=f"{APP}/logs"
+    )
+
+
+def config_dir() -> Path:
+    """The folder of settings: `DEEPDREAM_CONFIG`, else `XDG_CONFIG_HOME/deep-dream` and its like."""
+    return _override("DEEPDREAM_CONFIG") or _place(
+        "XDG_CONFIG_HOME", ".config", macos=f"Application Support/{APP}/config", windows=f"{APP}/config"
+    )
+
+
+def runtime_dir() -> Path:
+    """The folder of the daemon's socket, lock and token, made and verified by `secure_dir`.
+
+    `DEEPDREAM_RUNTIME`, else `XDG_RUNTIME_DIR/deep-dream` if that is ours, else `/tmp/deep-dream-UID`. The last
+    also stands in, with a warning, for a folder whose name is too long for a socket: then all that belongs
+    together still lies together, and every client finds it. Raises `PermissionError` as `secure_dir` does.
+    """
+    override = _override("DEEPDREAM_RUNTIME")
+    if sys.platform == "win32":
+        return secure_dir(override or data_dir() / "run")
+    xdg = _absolute("XDG_RUNTIME_DIR")
+    folder = override or (xdg / APP if xdg and _is_ours(xdg) else _temporary())
+    length = len(os.fsencode(folder / SOCKET))
+    if length > SOCKET_PATH_LIMIT:
+        warnings.warn(
+            f"{folder / SOCKET} has {length} bytes, but the path of a socket has room for {SOCKET_PATH_LIMIT}:"
+            f" {_temporary()} is used instead. Set DEEPDREAM_RUNTIME to a folder with a shorter name.",
+            stacklevel=2,
+        )
+        folder = _temporary()
+    return secure_dir(folder)
+
+
+def default_endpoint() -> str:
+    """The daemon's address: `DEEPDREAM_ENDPOINT`, else a socket in `runtime_dir`, on Windows a loopback port.
+
+    Raises `PermissionError` as `runtime_dir` does.
+    """
+    given = os.environ.get("DEEPDREAM_ENDPOINT")
+    if given:
+        return given
+    return WINDOWS_ENDPOINT if sys.platform == "win32" else f"ipc://{runtime_dir() / SOCKET}"
+
+
+def token_path(endpoint: str) -> Path:
+    """The file with the token of a tcp endpoint such as `tcp://127.0.0.1:47615`.
+
+    Its folder is the user's alone; whoever writes it gives it mode 0600. Raises `ValueError` for an endpoint
+    that is no tcp address and `PermissionError` as `runtime_dir` does.
+    """
+    address = re.fullmatch(r"tcp://([\w.:\[\]-]+):(\d{1,5})", endpoint, re.ASCII)
+    if address is None:
+        raise ValueError(f"{endpoint!r:.80} has no token; only tcp://HOST:PORT has one.")
+    host = re.sub(r"[:\[\]]", "_", address[1])  # IPv6, and Windows allows no colon in a name
+    return runtime_dir() / f"token-{host}-{address[2]}"
+
+
+def secure_dir(path: Path) -> Path:
+    """Makes `path` a folder that only this user can enter (mode 0700), and returns it.
+
+    A folder of ours that others may enter is closed to them. Raises `PermissionError` for a symbolic link,
+    for anything but a folder, and for a folder of somebody else. On Windows the folder is only made: what lies
+    in a profile is the user's own already.
+    """
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700, parents=True)
+    if sys.platform == "win32":
+        return path
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        raise _unsafe(path, "is a symbolic link", "somebody may lead it elsewhere")
+    if not stat.S_ISDIR(found.st_mode):
+        raise _unsafe(path, "is not a folder", "nothing can be kept in it")
+    if found.st_uid != os.getuid():
+        raise _unsafe(
+            path, f"belongs to another user ({found.st_uid})", "they could read and replace what is in it"
+        )
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        path.chmod(0o700)
+        if stat.S_IMODE(path.lstat().st_mode) & 0o077:  # such as FAT, or a share that keeps no modes
+            raise _unsafe(path, "is open to others and cannot be closed", "they could replace what is in it")
+    return path
+
+
+def _unsafe(path: Path, what: str, why: str) -> PermissionError:
+    return PermissionError(
+        f"{path} {what}, so it is not used: {why}. Remove it, or name another folder"
+        f" (DEEPDREAM_RUNTIME for the daemon's socket, DEEPDREAM_DATA for weights)."
+    )
+
+
+def _temporary() -> Path:
+    # A fixed name, not a random one: daemon and clients must meet. `secure_dir` makes it safe in a shared folder.
+    return Path(f"/tmp/{APP}-{os.getuid()}")  # noqa: S108
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder exists and belongs to this user; after `su` or `sudo -E` it is still the other's."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+
+
+def _place(xdg: str, otherwise: str, *, macos: str, windows: str) -> Path:
+    """Folder of this program on this platform: by an XDG variable or `otherwise`, or below the two's own roots."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / macos
+    if sys.platform == "win32":
+        return (_absolute("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / windows
+    return (_absolute(xdg) or Path.home() / otherwise) / APP
+
+
+def _override(variable: str) -> Path | None:
+    """The folder named by a variable of our own; `~` and relative names are taken as a shell would."""
+    value = os.environ.get(variable)
+    return Path(value).expanduser().absolute() if value else None
+
+
+def _absolute(variable: str) -> Path | None:
+    """The folder named by a variable of the platform; the XDG specification has relative names ignored."""
+    value = Path(os.environ.get(variable) or ".")
+    return value if value.is_absolute() else None
