@@ -24,6 +24,7 @@ from dreamwire.networks import Network, Weights
 from dreamwire.paths import secure_dir, weights_dir
 
 from .download import MIB, Download, Progress, PullCancelledError, check_url, discard, require_space
+from .locks import try_lock
 
 #: Seconds without a byte after which a server counts as stalled.
 STALL = 30.0
@@ -268,7 +269,7 @@ def _storing(target: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """Holds the lock file `path`, then removes it; calls `waiting` again and again while another has it."""
-    while (handle := _try_lock(path)) is None:
+    while (handle := try_lock(path)) is None:
         waiting()
         time.sleep(0.1)
     try:
@@ -277,29 +278,6 @@ def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
         with contextlib.suppress(OSError):  # Windows removes no open file; an empty one stays behind
             path.unlink()
         os.close(handle)
-
-
-def _try_lock(path: Path) -> int | None:
-    """A descriptor that locks `path` until it is closed, or None while another process or thread has it."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    held = False
-    try:
-        if sys.platform == "win32":
-            import msvcrt  # noqa: PLC0415 - there alone
-
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl  # noqa: PLC0415 - everywhere else
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The last holder may have removed the file that was opened here; such a lock would hold nobody off.
-        held = os.path.samestat(os.fstat(handle), path.stat())
-    except (BlockingIOError, PermissionError, FileNotFoundError):
-        pass
-    finally:
-        if not held:
-            os.close(handle)
-    return handle if held else None
 
 
 __all__ = ["STALL", "Progress", "PullCancelledError", "adopt", "locate", "pull", "require", "verify"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .errors import DreamError
-from .networks import NETWORKS, find_network
+from .networks import find_network
 
 Kind = Literal["int", "float", "choice", "network", "layers", "channels"]
 Value = int | float | str
@@ -314,6 +314,25 @@ def layer_weights(values: Mapping[str, Value]) -> dict[str, float]:
     return parse_layers(str(values["layers"])) or {find_network(str(values["network"])).default_layer: 1.0}
 
 
+def context_share(values: Mapping[str, Value]) -> float:
+    """The share of what a layer sees that windows show, 0 to 1."""
+    return 0.5 if values["context"] == "fast" else 1.0
+
+
+def context_pixels(values: Mapping[str, Value]) -> int:
+    """How many pixels around a region a job with these validated parameters looks at, at the picture's own size.
+
+    A client may send this much around the region instead of the whole picture, and gets the same dream to the
+    bit. At the coarsest octave a layer sees furthest; jitter and the network's grid, which windows are snapped
+    to, come on top.
+    """
+    layers = [find_network(str(values["network"])).layers[name] for name in layer_weights(values)]
+    sees = max(max(layer.before, layer.after) for layer in layers) * context_share(values)
+    grid = math.lcm(*(layer.stride for layer in layers))
+    scale = float(values["octave_scale"]) ** (int(values["octaves"]) - 1)
+    return math.ceil((sees + 2 * grid + int(values["jitter"])) * scale)
+
+
 _RANGE = re.compile(r"\s*(\d{1,5})\s*(?:-\s*(\d{1,5})\s*)?")
 
 
@@ -343,9 +362,3 @@ def markdown(kind: str) -> str:
             meaning += " " + "; ".join(f"`{choice}`: {text}" for choice, text in row.choices.items()) + "."
         lines.append(f"| `{name}` | {default} | {row.range.replace('|', chr(92) + '|')} | {meaning} |")
     return "\n".join(lines) + "\n"
-
-
-__all__ = [
-    "JOBS", "NETWORKS", "PARAMS", "Input", "Job", "Param", "Value", "defaults", "find_job", "layer_weights",
-    "markdown", "parse_channels", "parse_layers", "validate",
-]  # fmt: skip

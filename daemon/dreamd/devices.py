@@ -1,0 +1,125 @@
+"""What a worker computes on, and the networks it keeps there."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from dreamwire.networks import find_network
+
+from . import models, weights
+
+log = logging.getLogger(__name__)
+
+#: Side of the largest window where a job does not choose: what fits the memory of such a device with ease.
+WINDOWS = {"cpu": 1024, "cuda": 2048, "mps": 1536}
+#: Windows are halved when memory runs out, but not below this.
+SMALLEST_WINDOW = 256
+
+
+def choose_device(wish: str) -> torch.device:
+    """The device to work on: the one wished for, or by itself a card if there is one, else the processor."""
+    if wish != "auto":
+        return torch.device(wish)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The arithmetic inside the network for a value of the parameter `precision`."""
+    if precision == "auto":
+        bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if bfloat16 else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def device_name(device: torch.device) -> str:
+    """What a person calls the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return {"cpu": "processor", "mps": "Apple GPU"}.get(device.type, device.type)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out; torch says so on the processor by a plain RuntimeError."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and (
+        "not enough memory" in str(error) or "allocate memory" in str(error)
+    )
+
+
+class NetworkCache:
+    """Loaded networks, the least recently used going first when they outgrow `budget` bytes."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._loaded: OrderedDict[tuple[str, torch.device, torch.dtype], models.LoadedNetwork] = OrderedDict()
+
+    def get(self, name: str, device: torch.device, dtype: torch.dtype) -> models.LoadedNetwork:
+        """The network, loaded if it is not. Raises `DreamError` if its weights are missing or wrong."""
+        key = name, device, dtype
+        if key not in self._loaded:
+            row = find_network(name)
+            self._loaded[key] = models.load(row, weights.require(row), device, dtype)
+            log.info("loaded %s on %s in %s", name, device, dtype)
+        self._loaded.move_to_end(key)
+        while len(self._loaded) > 1 and sum(network.bytes for network in self._loaded.values()) > self._budget:
+            self._drop(next(iter(self._loaded)))
+        return self._loaded[key]
+
+    def holds(self, name: str, device: torch.device, dtype: torch.dtype) -> bool:
+        return (name, device, dtype) in self._loaded
+
+    def unload(self, name: str = "") -> None:
+        """Drops a network, or all."""
+        for key in [key for key in self._loaded if name in ("", key[0])]:
+            self._drop(key)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _drop(self, key: tuple[str, torch.device, torch.dtype]) -> None:
+        del self._loaded[key]
+        log.info("unloaded %s", key[0])
+
+    def listed(self) -> list[dict[str, Any]]:
+        """What is loaded, for `status`."""
+        return [
+            {
+                "name": name,
+                "device": str(device),
+                "precision": str(dtype).removeprefix("torch."),
+                "bytes": network.bytes,
+            }
+            for (name, device, dtype), network in self._loaded.items()
+        ]
+
+
+@dataclass
+class Attempt:
+    """How a job is tried: on which device, with how large a window, and what had to be given up for it."""
+
+    device: torch.device
+    window: int
+    degraded: list[str] = field(default_factory=list)
+
+    def described(self) -> dict[str, Any]:
+        """For the result's `info`."""
+        return {"device": str(self.device), "window": self.window, "degraded": self.degraded}
+
+    def lighter(self, cache: NetworkCache) -> Attempt | None:
+        """The next attempt after memory ran out; None when nothing lighter is left."""
+        cache.unload()
+        if self.window // 2 >= SMALLEST_WINDOW:
+            window = self.window // 2
+            return Attempt(self.device, window, [*self.degraded, f"the window was reduced to {window} px"])
+        if self.device.type != "cpu":
+            return Attempt(torch.device("cpu"), WINDOWS["cpu"], [*self.degraded, "the processor was used"])
+        return None

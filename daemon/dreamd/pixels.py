@@ -1,0 +1,91 @@
+"""Pixels of the wire <-> tensors of the core."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dreamwire.errors import DreamError
+from dreamwire.messages import Array, Buffer
+
+_DTYPES: Mapping[str, torch.dtype] = {"uint8": torch.uint8, "uint16": torch.uint16, "float32": torch.float32}
+#: What white is in each type.
+_WHITE: Mapping[str, float] = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it came: `pixels (H, W, C)` in its own type, without a copy of the frame."""
+
+    pixels: Tensor
+    dtype: str
+
+    @classmethod
+    def read(cls, array: Array, frame: Buffer) -> Picture:
+        """The picture of an `Array` and its frame. Raises `DreamError` bad_input for NaN and infinity."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a frame is read-only: nothing here writes into it
+            pixels = torch.frombuffer(frame, dtype=_DTYPES[array.dtype]).view(array.shape)
+        if array.dtype == "float32" and not bool(pixels.sum(dtype=torch.float64).isfinite()):
+            raise DreamError(
+                "bad_input",
+                f"The {array.name} holds values that are not finite numbers; replace them and try again.",
+            )
+        return cls(pixels, array.dtype)
+
+    @property
+    def colours(self) -> int:
+        """How many channels are colour: 1 for gray, 3 for RGB."""
+        return 3 if self.pixels.shape[2] >= 3 else 1
+
+    @property
+    def has_alpha(self) -> bool:
+        return self.pixels.shape[2] in (2, 4)
+
+    def colour(self, device: torch.device) -> Tensor:
+        """R'G'B' or gray as float32 `(C, H, W)`, black 0 and white 1."""
+        return self._floats(self.pixels[..., : self.colours], device).permute(2, 0, 1).contiguous()
+
+    def alpha(self, device: torch.device) -> Tensor | None:
+        """The alpha as float32 `(1, H, W)`, 0 transparent; None without."""
+        return self._floats(self.pixels[..., -1], device)[None] if self.has_alpha else None
+
+    def mask(self, device: torch.device) -> Tensor:
+        """The picture read as a mask: float32 `(H, W)`. Raises `DreamError` bad_input outside 0..1."""
+        mask = self._floats(self.pixels[..., 0], device)
+        if self.dtype == "float32" and not 0 <= float(mask.min()) <= float(mask.max()) <= 1:
+            raise DreamError("bad_input", "The mask must lie between 0 and 1; scale it and try again.")
+        return mask
+
+    def _floats(self, pixels: Tensor, device: torch.device) -> Tensor:
+        floats = pixels.to(device, torch.float32)
+        return floats if self.dtype == "float32" else floats / _WHITE[self.dtype]
+
+    def replaced(self, top: int, left: int, colour: Tensor, changed: Tensor) -> Tensor:
+        """The pixels `(h, w, C)` from `top`, `left`, in the picture's own type, with `colour (C, h, w)` in place.
+
+        Only where `changed (h, w)`: everything else, and the alpha, is the picture's own to the bit.
+        """
+        height, width = changed.shape
+        part = self.pixels[top : top + height, left : left + width].clone()
+        new = encode(colour, self.dtype).permute(1, 2, 0).cpu()
+        part[..., : self.colours] = torch.where(changed[..., None].cpu(), new, part[..., : self.colours])
+        return part
+
+
+def encode(colour: Tensor, dtype: str) -> Tensor:
+    """Float colours, white 1, as a type of the wire: whole numbers are rounded and kept in range."""
+    if dtype == "float32":
+        return colour
+    white = _WHITE[dtype]
+    # By way of int32: not every operation knows uint16.
+    return (colour * white).round_().clamp_(0, white).to(torch.int32).to(_DTYPES[dtype])
+
+
+def to_frame(pixels: Tensor) -> memoryview:
+    """The bytes of a tensor on the processor, without a copy if it is contiguous."""
+    return pixels.contiguous().numpy().data.cast("B")

@@ -1,0 +1,168 @@
+"""One job in the worker: from a `submit` to its `done`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dreamwire.errors import DreamError
+from dreamwire.messages import Array, Done, Message, PreviewIs, Submit
+from dreamwire.messages import Progress as ProgressIs
+from dreamwire.params import Value
+
+from .core.dream import EmptyRegionError, Progress
+from .core.pyramid import resize
+from .devices import Attempt, NetworkCache, choose_dtype
+from .kinds import KINDS, Task
+from .models import LoadedNetwork
+from .pixels import Picture, encode, to_frame
+
+#: Seconds between two messages of progress.
+PROGRESS_EVERY = 0.1
+
+
+class JobCancelledError(Exception):
+    """The client does not want the job any more."""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """How a job talks to whoever wants it: `send` a message; `wish` is "stop", or nothing.
+
+    `wish` raises `JobCancelledError`.
+    """
+
+    send: Callable[[Message], None]
+    wish: Callable[[], str]
+
+
+class Run:
+    """One attempt at one job."""
+
+    def __init__(
+        self, submit: Submit, params: Mapping[str, Value], attempt: Attempt, cache: NetworkCache, channel: Channel
+    ) -> None:
+        self._submit, self._params, self._attempt = submit, params, attempt
+        self._cache, self._channel = cache, channel
+        self._stopped = False
+
+    def result(self) -> Done:
+        """Runs the job to its end. Raises `JobCancelledError`, `DreamError`, and torch's errors without memory."""
+        started = time.monotonic()
+        picture, source, mask = self._inputs()
+        task = Task(self._params, source, mask, self._network(), self._attempt.window)
+        loaded = time.monotonic()
+        try:
+            last = self._follow(KINDS[self._submit.kind](task), picture)
+        except EmptyRegionError:
+            raise DreamError(
+                "bad_input",
+                "There is nothing to dream: the mask is empty, or the picture is transparent where it is not."
+                " Select a part of the picture.",
+            ) from None
+        pixels = picture.replaced(last.region.top, last.region.left, last.picture(), mask[last.region.index] > 0)
+        seconds = {"load": round(loaded - started, 4), "dream": round(time.monotonic() - loaded, 4)}
+        return Done(
+            job=self._submit.job,
+            box=_box(last),
+            outputs=(_describe(pixels, picture.dtype),),
+            params=dict(self._params),
+            info=_used(task.network) | self._attempt.described() | {"seconds": seconds, "stopped": self._stopped},
+            frames=(to_frame(pixels),),
+        )
+
+    def _network(self) -> LoadedNetwork:
+        """The job's network; the client is told if it has to be loaded first."""
+        name, device = str(self._params["network"]), self._attempt.device
+        dtype = choose_dtype(str(self._params["precision"]), device)
+        if not self._cache.holds(name, device, dtype):
+            self._channel.send(ProgressIs(job=self._submit.job, state="loading"))
+        return self._cache.get(name, device, dtype)
+
+    def _inputs(self) -> tuple[Picture, Tensor, Tensor]:
+        """The picture as it came, and float colours and mask on the device; transparent pixels are outside."""
+        device = self._attempt.device
+        given = {
+            array.name: Picture.read(array, self._submit.frames[array.frame]) for array in self._submit.inputs
+        }
+        picture = given["image"]
+        colour = picture.colour(device)
+        mask = given["mask"].mask(device) if "mask" in given else colour.new_ones(colour.shape[1:])
+        alpha = picture.alpha(device)
+        return picture, colour, mask if alpha is None else mask * (alpha[0] > 0)
+
+    def _follow(self, dream: Iterator[Progress], picture: Picture) -> Progress:
+        """Runs a dream to its end or until stopped, telling the client how far it is; where it came to."""
+        preview = self._submit.preview
+        started = shown = time.monotonic()
+        told = 0.0
+        for progress in dream:
+            if self._channel.wish() == "stop":
+                self._stopped = True
+                return progress
+            now = time.monotonic()
+            if now - told >= PROGRESS_EVERY:
+                told = now
+                self._channel.send(self._progress(progress, now - started))
+            if preview and progress.window == progress.windows and progress.fraction < 1:
+                # The first picture comes at once, the others in their time.
+                first = progress.octave == progress.step == 1
+                if first or now - shown >= preview.interval_ms / 1000:
+                    self._channel.send(self._preview(progress, picture, preview.max_side))
+                    shown = time.monotonic()
+        return progress
+
+    def _progress(self, progress: Progress, elapsed: float) -> ProgressIs:
+        return ProgressIs(
+            job=self._submit.job,
+            state="dreaming",
+            octave=progress.octave,
+            octaves=progress.octaves,
+            step=progress.step,
+            steps=progress.steps,
+            fraction=progress.fraction,
+            seconds_left=elapsed * (1 - progress.fraction) / progress.fraction,
+            value=progress.value,
+        )
+
+    def _preview(self, progress: Progress, picture: Picture, max_side: int) -> PreviewIs:
+        """The region as it is, in 8 bit, no side longer than `max_side`."""
+        colour, region = progress.picture(), progress.region
+        alpha = picture.alpha(colour.device)
+        pixels = colour if alpha is None else torch.cat([colour, alpha[region.index]])
+        reduction = max(1.0, max(pixels.shape[-2:]) / max_side)
+        size = [max(1, round(side / reduction)) for side in pixels.shape[-2:]]
+        small = encode(resize(pixels, size), "uint8").permute(1, 2, 0).cpu()
+        return PreviewIs(
+            job=self._submit.job,
+            octave=progress.octave,
+            step=progress.step,
+            box=_box(progress),
+            array=_describe(small, "uint8"),
+            frames=(to_frame(small),),
+        )
+
+
+def _used(network: LoadedNetwork) -> dict[str, Any]:
+    weights = network.row.weights
+    return {
+        "network": network.row.name,
+        "weights": weights.file,
+        "weights_sha256": weights.sha256,
+        "precision": str(network.dtype).removeprefix("torch."),
+    }
+
+
+def _box(progress: Progress) -> tuple[int, int, int, int]:
+    region = progress.region
+    return region.top, region.left, region.height, region.width
+
+
+def _describe(pixels: Tensor, dtype: str) -> Array:
+    height, width, channels = pixels.shape
+    return Array(name="image", frame=0, dtype=dtype, shape=(height, width, channels))

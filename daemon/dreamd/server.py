@@ -1,0 +1,595 @@
+"""The front: takes messages from clients, keeps the queue, passes pixels between clients and workers.
+
+One thread, one poller loop, no torch: it answers at once whatever the workers do. Pixels are passed on as they
+came, without being copied or looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import queue
+import signal
+import threading
+import time
+import uuid
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import zmq
+
+from dreamwire import __version__, paths
+from dreamwire.errors import DreamError
+from dreamwire.messages import (
+    ENDS,
+    MAX_HEADER,
+    VERSION,
+    Accepted,
+    Ack,
+    Attach,
+    Cancel,
+    Cancelled,
+    Error,
+    ErrorIs,
+    Failed,
+    Hello,
+    JobIs,
+    Message,
+    Networks,
+    NetworksAre,
+    Ping,
+    Pong,
+    PreviewIs,
+    Progress,
+    Pull,
+    Pulled,
+    Pulling,
+    Shutdown,
+    Status,
+    StatusIs,
+    Stop,
+    Stopping,
+    Submit,
+    Unload,
+    Unloaded,
+    Welcome,
+    decode,
+    encode,
+)
+from dreamwire.networks import NETWORKS, Network, find_network
+from dreamwire.params import JOBS, find_job, validate
+
+from . import weights
+from .jobs import Job, Jobs
+from .options import Options
+from .sockets import Listener
+from .supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two rounds of what has to be done regularly; a client that is gone is noticed in one.
+TICK = 0.25
+#: Most connections remembered; the one unheard of for longest has to say hello again.
+MAX_CLIENTS = 1024
+
+#: The routing id of a connection.
+Client = bytes
+
+
+class GoneError(Exception):
+    """The client is not connected any more."""
+
+
+class Front:
+    """The daemon's front process."""
+
+    def __init__(self, context: zmq.Context[Any], listener: Listener, options: Options) -> None:
+        self._listener, self._options = listener, options
+        self._router = listener.router
+        self._instance = uuid.uuid4().hex
+        self._started = time.monotonic()
+        self._jobs = Jobs(options.limits)
+        self._clients: OrderedDict[Client, str] = OrderedDict()
+        self._workers = [Supervisor(context, options, device) for device in options.device.split(",")]
+        self._counts: Counter[str] = Counter()
+        self._last_error = ""
+        self._ending = False
+        self._pulls: dict[str, list[tuple[Client, int | None]]] = {}
+        self._pulled: queue.SimpleQueue[tuple[str, Message]] = queue.SimpleQueue()
+        # Downloads run in threads and wake the poller through this pair.
+        self._wake, self._waker = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+        self._wake.bind("inproc://wake")
+        self._waker.connect("inproc://wake")
+        self._waker_lock = threading.Lock()
+        self._handlers: Mapping[type[Message], Callable[[Client, Any], Message | None]] = {
+            Submit: self._submit,
+            Cancel: self._cancel,
+            Stop: self._stop,
+            Attach: self._attach,
+            Ack: self._ack,
+            Status: self._status,
+            Networks: self._networks,
+            Pull: self._pull,
+            Unload: self._unload,
+            Ping: lambda client, message: Pong(),
+            Shutdown: self._shutdown,
+        }
+
+    # The loop
+
+    def serve(self) -> None:
+        """Serves until `shutdown` or a signal."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.end())
+        for worker in self._workers:
+            worker.start()
+        log.info("serving at %s, version %s, process %d", self._options.endpoint, __version__, os.getpid())
+        next_tick = 0.0
+        try:
+            while not self._ending:
+                poller = zmq.Poller()
+                poller.register(self._router, zmq.POLLIN)
+                poller.register(self._wake, zmq.POLLIN)
+                for worker in self._workers:
+                    if worker.socket is not None:
+                        poller.register(worker.socket, zmq.POLLIN)
+                ready = dict(poller.poll(max(0, math.ceil(1000 * (next_tick - time.monotonic())))))
+                if self._wake in ready:
+                    self._wake.recv()
+                    self._report_pulls()
+                for worker in self._workers:
+                    if worker.socket in ready:
+                        self._hear_worker(worker)
+                if self._router in ready:
+                    self._hear_client()
+                if time.monotonic() >= next_tick:
+                    next_tick = time.monotonic() + TICK
+                    self._tick()
+                self._assign()
+        finally:
+            self._close()
+
+    def end(self) -> None:
+        """Lets `serve` return soon."""
+        self._ending = True
+
+    def _close(self) -> None:
+        log.info("ending")
+        for job in self._jobs:
+            if not job.has_ended:
+                error = DreamError(
+                    "shutting_down", "The daemon is ending; the job can be sent to the next one.", retryable=True
+                )
+                self._end(job, Failed(job=job.id, error=Error.of(error)))
+        for worker in self._workers:
+            worker.stop()
+        for socket in (self._wake, self._waker):
+            socket.close(linger=0)
+
+    def _tick(self) -> None:
+        """Progress to every client that waits, so that those who have gone are noticed; whatever time has done."""
+        now = time.monotonic()
+        for worker in self._workers:
+            status = worker.died()
+            if status is not None:
+                self._worker_died(worker, status)
+            elif worker.running and not worker.job and now - worker.idle_since > self._options.idle:
+                log.info("idle for %g s", self._options.idle)
+                worker.stop()
+        for job in self._jobs:
+            if job.client is None:
+                continue
+            if job.has_ended:
+                if not job.delivered:
+                    self._deliver(job)
+            elif job.state == "queued":
+                self._send_event(job, Progress(job=job.id, state="queued", position=self._jobs.position(job)))
+            else:
+                self._send_event(job, job.progress or Progress(job=job.id, state="loading"))
+                self._send_preview(job)
+        for job in self._jobs.expire(now):
+            log.info("job %s: its result was not fetched in time", job.id)
+
+    # Clients
+
+    def _hear_client(self) -> None:
+        frames = self._router.recv_multipart(copy=False)
+        client = frames[0].bytes
+        try:
+            message = decode([frame.buffer for frame in frames[1:]])
+            if message.sender != "client":
+                raise DreamError("bad_message", f"{message.type} is the daemon's to send, not a client's.")
+        except DreamError as error:
+            self._refuse(client, error, None)
+            return
+        try:
+            reply = self._obey(client, message, frames)
+        except DreamError as error:
+            self._refuse(client, error, message)
+        except Exception:
+            log.exception("%s", message.type)
+            self._refuse(client, DreamError("internal", "A fault of the daemon; its log says more."), message)
+        else:
+            if reply is not None:
+                self._answer(client, replace(reply, request=message.request))
+
+    def _obey(self, client: Client, message: Message, frames: Sequence[zmq.Frame]) -> Message | None:
+        if isinstance(message, Hello):
+            return self._hello(client, message, frames[-1])
+        if client not in self._clients:
+            raise DreamError("unauthorized", "Say hello first: this connection is not known to the daemon.")
+        self._clients.move_to_end(client)
+        if isinstance(message, Submit):
+            # The worker gets the very frames that came.
+            self._incoming = frames[1:]
+        return self._handlers[type(message)](client, message)
+
+    def _refuse(self, client: Client, error: DreamError, message: Message | None) -> None:
+        self._counts["refused"] += 1
+        self._last_error = f"{error.code}: {error.message}"
+        log.info("refused: %s", self._last_error)
+        request = message.request if message else None
+        if isinstance(message, Submit) and error.code not in ("conflict", "unauthorized"):
+            self._answer(client, Failed(job=message.job, error=Error.of(error), request=request))
+        else:
+            self._answer(client, ErrorIs(error=Error.of(error), request=request))
+
+    def _answer(self, client: Client, message: Message) -> None:
+        """An answer that is dropped if the client does not read or is gone."""
+        with contextlib.suppress(GoneError):
+            self._send(client, encode(message))
+
+    def _send(self, client: Client, frames: Sequence[Any], *, track: bool = False) -> Any:
+        """Whether the frames are on their way: False if the client reads too slowly. Raises `GoneError`."""
+        try:
+            tracker = self._router.send_multipart([client, *frames], zmq.NOBLOCK, copy=False, track=track)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EHOSTUNREACH:
+                raise GoneError from None
+            raise
+        return tracker if track else True
+
+    def _client_gone(self, client: Client) -> None:
+        name = self._clients.pop(client, "a client")
+        log.info("%s has gone", name)
+        for job in self._jobs:
+            if job.client == client:
+                job.client = None
+                if not job.keep and not job.has_ended:
+                    self._cancel_job(job)
+
+    def _hello(self, client: Client, message: Hello, frame: zmq.Frame) -> Message:
+        if not self._listener.admits(message.token, frame):
+            raise DreamError(
+                "unauthorized",
+                "The daemon does not know you: its token is missing or wrong."
+                " Run the client as the same user as the daemon.",
+            )
+        if VERSION not in message.versions:
+            raise DreamError(
+                "version",
+                f"The daemon ({__version__}) speaks version {VERSION} of the protocol, {message.client} speaks"
+                f" {', '.join(map(str, message.versions))}. Install the same version of both, then run"
+                " `deepdream stop`.",
+            )
+        self._clients[client] = message.client
+        while len(self._clients) > MAX_CLIENTS:
+            self._clients.popitem(last=False)
+        options = self._options
+        limits = {
+            "pixels": options.max_pixels, "frame": options.max_frame, "header": MAX_HEADER, "queue": options.queue,
+        }  # fmt: skip
+        return Welcome(
+            version=VERSION, daemon=__version__, instance=self._instance, capabilities=tuple(JOBS), limits=limits
+        )
+
+    # Jobs
+
+    def _submit(self, client: Client, message: Submit) -> Message:
+        description = message.kind, message.params, message.inputs
+        job = self._jobs.get(message.job)
+        if job is not None:
+            if job.description != description:
+                raise DreamError("conflict", f"There is another job of the id {message.job}; mint a new one.")
+            self._adopt(client, job)
+            return Accepted(job=job.id, position=self._jobs.position(job))
+        self._check(message)
+        job = Job(
+            id=message.job,
+            kind=message.kind,
+            client=client,
+            keep=message.on_disconnect == "keep",
+            description=description,
+            frames=self._incoming,
+            nbytes=sum(array.nbytes for array in message.inputs),
+            submitted=time.monotonic(),
+        )
+        self._jobs.add(job)
+        log.info("job %s: %s from %s, %d bytes", job.id, job.kind, self._clients[client], job.nbytes)
+        return Accepted(job=job.id, position=self._jobs.position(job))
+
+    def _check(self, message: Submit) -> None:
+        """Refuses a job that cannot succeed, before anything is allocated for it."""
+        params = validate(message.kind, message.params)
+        given = {array.name: array for array in message.inputs}
+        takes = find_job(message.kind).inputs
+        if len(given) != len(message.inputs) or set(given) - {each.name for each in takes}:
+            raise DreamError(
+                "bad_input", f"{message.kind} takes {' and '.join(each.name for each in takes)}, each once."
+            )
+        for each in takes:
+            if each.required and each.name not in given:
+                raise DreamError("bad_input", f"{message.kind} needs {each.name}: {each.help}.")
+        image, mask = given["image"], given.get("mask")
+        height, width, channels = image.shape
+        if channels > 4:
+            raise DreamError("bad_input", f"The image has {channels} channels; 1 to 4 can be dreamt.")
+        if mask is not None and mask.shape != (height, width, 1):
+            raise DreamError(
+                "bad_input",
+                f"The mask is {mask.shape[1]}x{mask.shape[0]} of {mask.shape[2]} channels, but the image is"
+                f" {width}x{height}; send a mask of one channel and the image's size.",
+            )
+        if height * width > self._options.max_pixels:
+            raise DreamError(
+                "limit",
+                f"The image has {height * width / 1e6:.0f} megapixels; this daemon takes"
+                f" {self._options.megapixels}. Select a smaller region, or start it with a larger --megapixels.",
+            )
+        row = find_network(str(params["network"]))
+        if weights.locate(row) is None:
+            weights.require(row)  # raises with what to do
+
+    def _cancel(self, client: Client, message: Cancel) -> Message:
+        job = self._jobs.get(message.job)
+        if job is not None and not job.has_ended:
+            self._cancel_job(job)
+        return self._job_is(message.job)
+
+    def _cancel_job(self, job: Job) -> None:
+        if job.state == "queued":
+            self._end(job, Cancelled(job=job.id))
+        elif job.worker is not None:
+            self._workers[job.worker].send(Cancel(job=job.id))
+
+    def _stop(self, client: Client, message: Stop) -> Message:
+        job = self._jobs.get(message.job)
+        if job is not None and job.state == "queued":
+            # Nothing has been dreamt that could be kept.
+            self._end(job, Cancelled(job=job.id))
+        elif job is not None and job.state == "running" and job.worker is not None:
+            self._workers[job.worker].send(Stop(job=job.id))
+        return self._job_is(message.job)
+
+    def _attach(self, client: Client, message: Attach) -> Message:
+        job = self._jobs.get(message.job)
+        if job is not None:
+            self._adopt(client, job)
+        return self._job_is(message.job)
+
+    def _adopt(self, client: Client, job: Job) -> None:
+        """From now on the job's events go to this client; a result that was sent elsewhere is sent again."""
+        job.client, job.delivered = client, False
+
+    def _ack(self, client: Client, message: Ack) -> Message:
+        job = self._jobs.get(message.job)
+        if job is not None and job.has_ended:
+            self._jobs.forget(job)
+        return self._job_is(message.job)
+
+    def _job_is(self, job_id: str) -> Message:
+        job = self._jobs.get(job_id)
+        return JobIs(job=job_id, state=job.state if job else "gone")
+
+    def _end(self, job: Job, message: Message, frames: Sequence[Any] | None = None) -> None:
+        """A job has ended with this message, whose frames are given if they came from a worker."""
+        frames = frames or encode(message)
+        nbytes = sum(memoryview(frame).nbytes for frame in frames)
+        self._jobs.end(job, message.type, frames, nbytes, time.monotonic())
+        self._counts[message.type] += 1
+        if isinstance(message, Failed):
+            self._last_error = f"{message.error.code}: {message.error.message}"
+        log.info("job %s: %s after %.2f s", job.id, message.type, job.ended - job.submitted)
+        self._deliver(job)
+
+    def _deliver(self, job: Job) -> None:
+        """Sends a job's end, now or, if the client reads too slowly, at a later tick."""
+        if job.client is not None:
+            try:
+                job.delivered = bool(self._send(job.client, job.end))
+            except GoneError:
+                self._client_gone(job.client)
+
+    def _send_event(self, job: Job, message: Message) -> None:
+        if job.client is not None:
+            try:
+                self._send(job.client, encode(message))
+            except GoneError:
+                self._client_gone(job.client)
+
+    def _send_preview(self, job: Job) -> None:
+        """Sends the latest preview once the one before has left, so that a slow reader costs no memory."""
+        if job.preview is None or job.client is None or (job.sending is not None and not job.sending.done):
+            return
+        frames, job.preview = job.preview, None
+        try:
+            job.sending = self._send(job.client, frames, track=True) or None
+        except GoneError:
+            self._client_gone(job.client)
+
+    # Workers
+
+    def _assign(self) -> None:
+        """Gives waiting jobs to idle workers."""
+        for number, worker in enumerate(self._workers):
+            if worker.job or self._ending:
+                continue
+            job = self._jobs.next()
+            if job is None:
+                return
+            worker.start()
+            worker.job, job.worker, job.state = job.id, number, "running"
+            worker.forward(job.frames)
+            job.frames = ()  # the worker has them; here they only take room
+
+    def _hear_worker(self, worker: Supervisor) -> None:
+        while received := worker.receive():
+            message, frames = received
+            job = self._jobs.get(getattr(message, "job", ""))
+            if isinstance(message, StatusIs):
+                worker.status = message.status
+            elif isinstance(message, ENDS):
+                worker.job, worker.idle_since = "", time.monotonic()
+                if job is not None:
+                    self._end(job, message, frames)
+            elif job is None:
+                continue
+            elif isinstance(message, Progress):
+                job.progress = message
+                self._send_event(job, message)
+            elif isinstance(message, PreviewIs):
+                job.preview = frames
+                self._send_preview(job)
+
+    def _worker_died(self, worker: Supervisor, status: int) -> None:
+        how = f"signal {-status}" if status < 0 else f"status {status}"
+        log.error("worker %s died with %s", worker.pid, how)
+        self._hear_worker(worker)  # what it said before it died
+        job = self._jobs.get(worker.job)
+        ready = bool(worker.status)
+        worker.stop()
+        if job is not None and not job.has_ended:
+            error = DreamError(
+                "internal",
+                f"The process that dreams died ({how}) in the middle of the job. Try again: a new one is started."
+                " If it happens again, a smaller window or region needs less memory.",
+                retryable=True,
+            )
+            self._end(job, Failed(job=job.id, error=Error.of(error)))
+        if ready:  # one that dies before it is ready is tried again when a job needs it, not for ever
+            worker.start()
+
+    # Networks and the daemon itself
+
+    def _networks(self, client: Client, message: Networks) -> Message:
+        loaded = {each["name"] for worker in self._workers for each in worker.status.get("networks", [])}
+        return NetworksAre(networks=tuple(_network_row(row, row.name in loaded) for row in NETWORKS.values()))
+
+    def _unload(self, client: Client, message: Unload) -> Message:
+        if message.network:
+            find_network(message.network)
+        names = set()
+        for worker in self._workers:
+            if worker.running:
+                names |= {each["name"] for each in worker.status.get("networks", [])}
+                worker.send(Unload(network=message.network))
+        return Unloaded(networks=tuple(sorted(name for name in names if message.network in ("", name))))
+
+    def _status(self, client: Client, message: Status) -> Message:
+        jobs = [
+            {
+                "job": job.id,
+                "kind": job.kind,
+                "state": job.state,
+                "position": self._jobs.position(job),
+                "fraction": round(job.progress.fraction, 4) if job.progress else 0.0,
+                "client": self._clients.get(job.client or b"", ""),
+            }
+            for job in self._jobs
+        ]
+        workers = [
+            {
+                "device": worker.device,
+                "running": worker.running,
+                "pid": worker.pid,
+                "starts": worker.starts,
+                "job": worker.job,
+            }
+            | worker.status
+            for worker in self._workers
+        ]
+        status = {
+            "version": __version__,
+            "instance": self._instance,
+            "pid": os.getpid(),
+            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "endpoint": self._options.endpoint,
+            "log": str(self._options.log),
+            "weights": str(paths.weights_dir()),
+            "workers": workers,
+            "jobs": jobs[:200],
+            "clients": len(self._clients),
+            "counts": dict(self._counts),
+            "last_error": self._last_error,
+        }
+        return StatusIs(status=status)
+
+    def _shutdown(self, client: Client, message: Shutdown) -> Message:
+        log.info("%s asks to end", self._clients.get(client))
+        self.end()
+        return Stopping()
+
+    # Downloads
+
+    def _pull(self, client: Client, message: Pull) -> None:
+        row = find_network(message.network)
+        waiting = self._pulls.setdefault(row.name, [])
+        waiting.append((client, message.request))
+        if len(waiting) == 1:
+            threading.Thread(target=self._download, args=(row,), daemon=True, name=f"pull {row.name}").start()
+
+    def _download(self, row: Network) -> None:
+        """In a thread of its own: fetches a network's weights and reports to the loop."""
+
+        def report(message: Message) -> None:
+            self._pulled.put((row.name, message))
+            with self._waker_lock, contextlib.suppress(zmq.ZMQError):
+                self._waker.send(b"", zmq.NOBLOCK)
+
+        told = 0.0
+
+        def progress(fetched: int, total: int) -> None:
+            nonlocal told
+            if time.monotonic() - told > 0.1 or fetched == total:
+                told = time.monotonic()
+                report(Pulling(network=row.name, bytes=fetched, total=total))
+
+        try:
+            weights.pull(row, progress=progress, cancelled=lambda: self._ending or not self._pulls.get(row.name))
+            report(Pulled(network=row.name))
+        except DreamError as error:
+            report(ErrorIs(error=Error.of(error)))
+        except weights.PullCancelledError:
+            log.info("pull %s: nobody waits for it any more", row.name)
+        except Exception as error:
+            log.exception("pull %s", row.name)
+            report(ErrorIs(error=Error("internal", f"The download failed by a fault of the daemon: {error}")))
+
+    def _report_pulls(self) -> None:
+        while not self._pulled.empty():
+            name, message = self._pulled.get()
+            for client, request in list(self._pulls.get(name, ())):
+                try:
+                    self._send(client, encode(replace(message, request=request)))
+                except GoneError:
+                    self._pulls[name].remove((client, request))
+            if not isinstance(message, Pulling):
+                self._pulls.pop(name, None)
+
+
+def _network_row(row: Network, loaded: bool) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "label": row.label,
+        "help": row.help,
+        "here": weights.locate(row) is not None,
+        "loaded": loaded,
+        "megabytes": row.weights.megabytes,
+        "default_layer": row.default_layer,
+    }

@@ -1,0 +1,133 @@
+"""The front's side of a worker: starting the process, talking to it, noticing its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from dreamwire.messages import Hello, Message, Shutdown, decode, encode
+from dreamwire.transport import parse_endpoint
+
+from .options import SECRET, Options
+
+log = logging.getLogger(__name__)
+
+#: glibc gives big blocks back to the system and faults them in again at every step, a third of a step's time.
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(4 << 30)}
+
+
+class Supervisor:
+    """One worker process and the PAIR socket to it; started when needed, ended when idle."""
+
+    def __init__(self, context: zmq.Context[Any], options: Options, device: str) -> None:
+        self._context, self._options, self.device = context, options, device
+        self._process: subprocess.Popen[bytes] | None = None
+        self.socket: zmq.Socket[bytes] | None = None
+        self._greeted = False
+        self.status: dict[str, Any] = {}
+        self.job = ""
+        self.idle_since = time.monotonic()
+        self.starts = 0
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Starts the process if it does not run; it is ready for jobs at once, which wait in its socket."""
+        if self._process:
+            return
+        self.starts += 1
+        self._secret, self._greeted = secrets.token_hex(16), False
+        self.socket = self._context.socket(zmq.PAIR)
+        self.socket.linger = 0
+        self.socket.set_hwm(0)
+        endpoint = self._bind(self.socket)
+        self._process = subprocess.Popen(
+            [
+                sys.executable, "-m", "dreamd.worker", "--connect", endpoint, "--device", self.device,
+                "--memory", str(self._options.memory), "--preload", self._options.preload,
+                "--log", str(self._options.log),
+            ],
+            # Its standard input is a line to us that it watches: it ends when we do, however we end.
+            stdin=subprocess.PIPE,
+            env=ALLOCATOR | dict(os.environ) | {SECRET: self._secret},
+        )  # fmt: skip
+        self.idle_since = time.monotonic()
+        log.info("worker %d for %s started", self._process.pid, self.device)
+
+    def _bind(self, socket: zmq.Socket[bytes]) -> str:
+        """An address for this worker alone: beside the daemon's socket, or a port that the secret protects."""
+        address = parse_endpoint(self._options.endpoint)
+        if not isinstance(address, str):
+            return f"tcp://127.0.0.1:{socket.bind_to_random_port('tcp://127.0.0.1')}"
+        self._path = Path(address).with_name(f"worker-{os.getpid()}-{self.starts}-{self.device.replace(':', '')}")
+        mask = os.umask(0o177)
+        try:
+            socket.bind(f"ipc://{self._path}")
+        finally:
+            os.umask(mask)
+        return f"ipc://{self._path}"
+
+    def send(self, message: Message) -> None:
+        self.forward(encode(message))
+
+    def forward(self, frames: Any) -> None:
+        """Passes frames on to the worker without a copy."""
+        assert self.socket is not None  # noqa: S101 - callers start the worker first
+        self.socket.send_multipart(frames, copy=False)
+
+    def receive(self) -> tuple[Message, list[zmq.Frame]] | None:
+        """The next message of the worker and its frames, if there is one."""
+        while self.socket is not None and self.socket.poll(0):
+            frames = self.socket.recv_multipart(copy=False)
+            message = decode([frame.buffer for frame in frames])
+            if self._greeted:
+                return message, frames
+            if not (isinstance(message, Hello) and secrets.compare_digest(message.token, self._secret)):
+                log.warning("a stranger knocked at the worker's socket")
+                self.stop()
+                return None
+            self._greeted = True
+        return None
+
+    def died(self) -> int | None:
+        """The exit status of a process that has ended by itself; None while it runs or when it was stopped."""
+        return self._process.poll() if self._process else None
+
+    def stop(self) -> None:
+        """Ends the process, by force if it does not go by itself."""
+        process, self._process = self._process, None
+        self.status, self.job = {}, ""
+        if process is not None:
+            if process.poll() is None and self._greeted:
+                self.send_shutdown()
+            assert process.stdin is not None  # noqa: S101
+            process.stdin.close()
+            try:
+                process.wait(2)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            log.info("worker %d ended with %s", process.pid, process.returncode)
+        if self.socket is not None:
+            self.socket.close(linger=0)
+            self.socket = None
+            if hasattr(self, "_path"):
+                self._path.unlink(missing_ok=True)
+
+    def send_shutdown(self) -> None:
+        if self.socket is not None:
+            self.send(Shutdown())

@@ -1,0 +1,173 @@
+"""The worker: a process of its own that holds torch and the networks, and runs one job after the other.
+
+It speaks the daemon's own protocol over a PAIR socket: `submit`, `cancel`, `stop`, `unload` come in; `progress`,
+`preview` and the job's end go out, ready to be passed on to the client; `status_is` tells the front what it holds.
+A fault of a device's driver costs this process and its job, and not the daemon.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import torch
+import zmq
+
+from dreamwire.errors import DreamError
+from dreamwire.messages import (
+    Cancel,
+    Cancelled,
+    Done,
+    Error,
+    Failed,
+    Hello,
+    Message,
+    Shutdown,
+    StatusIs,
+    Stop,
+    Submit,
+    Unload,
+    decode,
+    encode,
+)
+from dreamwire.params import validate
+
+from .devices import WINDOWS, Attempt, NetworkCache, choose_device, choose_dtype, device_name, is_out_of_memory
+from .logs import configure
+from .options import SECRET
+from .run import Channel, JobCancelledError, Run
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Runs jobs that come over `socket` until told to shut down."""
+
+    def __init__(self, socket: zmq.Socket[bytes], device: torch.device, budget: int) -> None:
+        self._socket = socket
+        self._device = device
+        self._cache = NetworkCache(budget)
+
+    def run(self, preload: str) -> None:
+        """Serves until `shutdown`; the network `preload` is loaded first, so that the first job need not wait."""
+        self._tell_status()
+        if preload:
+            with contextlib.suppress(DreamError):  # a job that needs it will say so
+                self._cache.get(preload, self._device, choose_dtype("auto", self._device))
+        while True:
+            self._tell_status()
+            message = self._receive()
+            if isinstance(message, Submit):
+                self._run_job(message)
+            elif isinstance(message, Unload):
+                self._cache.unload(message.network)
+            elif isinstance(message, Shutdown):
+                return
+
+    def _receive(self) -> Message:
+        return decode([frame.buffer for frame in self._socket.recv_multipart(copy=False)])
+
+    def _send(self, message: Message) -> None:
+        self._socket.send_multipart(encode(message), copy=False)
+
+    def _tell_status(self, job: str = "") -> None:
+        status = {
+            "device": str(self._device),
+            "device_name": device_name(self._device),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "networks": self._cache.listed(),
+            "job": job,
+        }
+        self._send(StatusIs(status=status))
+
+    def _run_job(self, submit: Submit) -> None:
+        self._tell_status(submit.job)
+        try:
+            self._send(self._result(submit))
+        except JobCancelledError:
+            self._send(Cancelled(job=submit.job))
+        except DreamError as error:
+            self._send(Failed(job=submit.job, error=Error.of(error)))
+        except Exception as error:
+            log.exception("job %s", submit.job)
+            message = (
+                f"The dream failed by a fault of the daemon ({type(error).__name__}: {error}). Its log says more."
+            )
+            self._send(Failed(job=submit.job, error=Error("internal", message[:4000])))
+
+    def _result(self, submit: Submit) -> Done:
+        """The job's end, tried with less and less memory."""
+        params = validate(submit.kind, submit.params)
+        channel = Channel(self._send, lambda: self._wish(submit.job))
+        window = int(params["window"]) or WINDOWS.get(self._device.type, WINDOWS["cpu"])
+        attempt: Attempt | None = Attempt(self._device, window)
+        while attempt:
+            try:
+                return Run(submit, params, attempt, self._cache, channel).result()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                log.warning("job %s: %s", submit.job, error)
+            attempt = attempt.lighter(self._cache)
+        raise DreamError(
+            "out_of_memory",
+            "There is not enough memory for this dream, even in the smallest pieces."
+            " Select a smaller region, choose a smaller network, or close other programs.",
+            retryable=True,
+        )
+
+    def _wish(self, job: str) -> str:
+        """What has been asked for while a job runs: "stop", or nothing. Raises `JobCancelledError`."""
+        while self._socket.poll(0):
+            message = self._receive()
+            if isinstance(message, Unload):
+                self._cache.unload(message.network)
+            elif isinstance(message, Shutdown):
+                raise SystemExit(0)
+            elif isinstance(message, Cancel) and message.job == job:
+                raise JobCancelledError
+            elif isinstance(message, Stop) and message.job == job:
+                return "stop"
+        return ""
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the front does, however that ends: its end of our standard input is then closed."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main() -> None:
+    """`python -m dreamd.worker`: started by the front, with its secret in the environment."""
+    parser = argparse.ArgumentParser(description="A worker of the Deep Dream daemon, started by it.")
+    parser.add_argument("--connect", required=True, help="the front's endpoint for this worker")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--memory", type=int, required=True, help="MiB of networks to keep loaded")
+    parser.add_argument("--preload", default="", help="a network to load at once")
+    parser.add_argument("--log", required=True, help="the log file")
+    arguments = parser.parse_args()
+    configure(Path(arguments.log))
+    _end_with_parent()
+    # Ctrl-C in the daemon's terminal is the front's to handle.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
+        socket.linger = 2000
+        socket.set_hwm(0)  # the front always reads
+        socket.connect(arguments.connect)
+        socket.send_multipart(encode(Hello(versions=(1,), client="worker", token=os.environ[SECRET])))
+        Worker(socket, choose_device(arguments.device), arguments.memory << 20).run(arguments.preload)
+
+
+if __name__ == "__main__":
+    main()

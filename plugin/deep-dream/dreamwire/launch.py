@@ -1,0 +1,72 @@
+"""Starting a daemon where none runs."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from . import paths
+from .errors import UnreachableError
+
+#: A file with the daemon's command, one argument a line, written by the installer for clients in other Pythons.
+COMMAND_FILE = "daemon-command"
+#: Seconds in which a daemon that has been started must answer; it needs a fraction of one.
+PATIENCE = 20.0
+
+
+def daemon_command() -> Sequence[str]:
+    """How to start the daemon: what the installer wrote down, or a daemon in this Python, or one on the path.
+
+    Raises `UnreachableError` when none is installed.
+    """
+    written = paths.data_dir() / COMMAND_FILE
+    if written.is_file():
+        return written.read_text(encoding="utf-8").splitlines()
+    beside = Path(sys.executable).with_name("deepdream.exe" if sys.platform == "win32" else "deepdream")
+    found = str(beside) if beside.is_file() else shutil.which("deepdream")
+    if found is None:
+        raise UnreachableError(
+            "The Deep Dream daemon is not installed, or not where it was. Install it with"
+            " `python3 install/install.py`, or start it yourself with `deepdream serve`."
+        )
+    return [found]
+
+
+def start(endpoint: str, answers: Callable[[], bool]) -> None:
+    """Starts a daemon at `endpoint`, apart from this process, and waits until `answers` says that it does.
+
+    Its words go to `daemon.out` beside its log. Raises `UnreachableError` with its last words if it does not come.
+    """
+    command = [*daemon_command(), "serve", "--endpoint", endpoint]
+    log_dir = paths.log_dir()
+    log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    words = log_dir / "daemon.out"
+    try:
+        with words.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # It must outlive us, Ctrl-C in our terminal, and GIMP's way of killing plug-ins.
+                start_new_session=True,
+                cwd=Path(sys.executable).anchor,
+            )
+    except OSError as error:
+        raise UnreachableError(f"The daemon could not be started with {command[0]}: {error.strerror}.") from error
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if answers():
+            return
+        # A daemon that finds another one at work ends with status 0, and that one answers soon.
+        if process.poll() not in (None, 0):
+            break
+        time.sleep(0.02)
+    last = words.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] or ["It said nothing."]
+    raise UnreachableError(
+        f"The daemon was started but does not answer. {last[0]} Its log is {log_dir / 'daemon.log'}."
+    )
