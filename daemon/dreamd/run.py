@@ -13,7 +13,7 @@ from torch import Tensor
 from dreamwire.errors import DreamError
 from dreamwire.messages import Array, Done, Message, PreviewIs, Submit
 from dreamwire.messages import Progress as ProgressIs
-from dreamwire.params import Value
+from dreamwire.params import Value, layer_weights
 
 from .core.dream import EmptyRegionError, Progress
 from .core.pyramid import resize
@@ -72,7 +72,7 @@ class Run:
             box=_box(last),
             outputs=(_describe(pixels, picture.dtype),),
             params=dict(self._params),
-            info=_used(task.network) | self._attempt.described() | {"seconds": seconds, "stopped": self._stopped},
+            info=_used(task) | self._attempt.described() | {"seconds": seconds, "stopped": self._stopped},
             frames=(to_frame(pixels),),
         )
 
@@ -148,13 +148,14 @@ class Run:
         )
 
 
-def _used(network: LoadedNetwork) -> dict[str, Any]:
-    weights = network.row.weights
+def _used(task: Task) -> dict[str, Any]:
+    weights = task.network.row.weights
     return {
-        "network": network.row.name,
+        "network": task.network.row.name,
+        "layers": "+".join(layer_weights(task.params)),
         "weights": weights.file,
         "weights_sha256": weights.sha256,
-        "precision": str(network.dtype).removeprefix("torch."),
+        "precision": str(task.network.dtype).removeprefix("torch."),
     }
 
 

@@ -102,10 +102,7 @@ def pieces(inside: Tensor, context: int) -> list[Box]:
 
 def _any_in_cells(inside: Tensor, cell: int) -> list[list[bool]]:
     """Which cells of a grid hold a true pixel."""
-    return [
-        [bool(part.any()) for part in torch.split(row.any(0), cell)]
-        for row in torch.split(inside, cell)
-    ]
+    return [[bool(part.any()) for part in torch.split(row.any(0), cell)] for row in torch.split(inside, cell)]
 
 
 def _connected(cells: list[list[bool]]) -> list[list[Box]]:

@@ -36,7 +36,7 @@ class Layer(Protocol):
 
 @dataclass(frozen=True)
 class Reach:
-    """How far windows reach beyond the activations they own, in pixels; `stride` is the grid's."""
+    """How far windows reach beyond the cells they own, in pixels; whole cells, so that corners lie on the grid."""
 
     before: int
     after: int
@@ -45,11 +45,10 @@ class Reach:
     @classmethod
     def of(cls, layers: Sequence[Layer], share: float = 1.0) -> Reach:
         """What `layers` see around their activations, or a `share` of it."""
-        return cls(
-            before=math.ceil(share * max(0, *(layer.before for layer in layers))),
-            after=math.ceil(share * max(0, *(layer.after - layer.stride + 1 for layer in layers))),
-            stride=math.lcm(*(layer.stride for layer in layers)),
-        )
+        stride = math.lcm(*(layer.stride for layer in layers))
+        before = share * max(0, *(layer.before for layer in layers))
+        after = share * max(0, *(layer.after - layer.stride + 1 for layer in layers))
+        return cls(math.ceil(before / stride) * stride, math.ceil(after / stride) * stride, stride)
 
 
 @dataclass(frozen=True)
@@ -62,19 +61,23 @@ class Window:
 
 @dataclass(frozen=True)
 class Canvas:
-    """An octave's image on the network's grid: its size in cells, and where the image begins on it."""
+    """An octave's image on the network's grid: its size in cells, and where the image begins on it.
+
+    `least` is how many cells a window must have each way for the network to be run on it at all.
+    """
 
     stride: int
     rows: int
     columns: int
     offset: tuple[int, int]
+    least: int = 1
 
     @classmethod
     def around(cls, size: tuple[int, int], offset: tuple[int, int], stride: int, minimum: int) -> Canvas:
         """The canvas of an image of `size` slid by `offset`, each way at least the network's `minimum`."""
-        rows = -(-max(size[0] + offset[0], minimum) // stride)
-        columns = -(-max(size[1] + offset[1], minimum) // stride)
-        return cls(stride, rows, columns, offset)
+        least = -(-minimum // stride)
+        rows, columns = (max(least, -(-(side + slid) // stride)) for side, slid in zip(size, offset, strict=True))
+        return cls(stride, rows, columns, offset, least)
 
     @property
     def box(self) -> Box:
@@ -128,8 +131,12 @@ class Canvas:
         """The window that owns `cells`: its corners lie on the grid, or on the canvas' edge."""
         stride = self.stride
         box = Box(*(edge * stride for edge in (cells.top, cells.left, cells.bottom, cells.right)))
-        before, after = (-(-pixels // stride) * stride for pixels in (reach.before, reach.after))
-        return Window(box.grow(before, after).clip(self.box), cells)
+        box = box.grow(reach.before, reach.after).clip(self.box)
+        # A window too small for the network grows away from the canvas' beginning, and at its end towards it.
+        side = self.least * stride
+        bottom = min(max(box.bottom, box.top + side), self.rows * stride)
+        right = min(max(box.right, box.left + side), self.columns * stride)
+        return Window(Box(min(box.top, bottom - side), min(box.left, right - side), bottom, right), cells)
 
     def _grid(self, cells: Box, reach: Reach, side: int) -> tuple[int, int]:
         """Into how many equal rows and columns to cut `cells`, with the least pixels shown in all."""

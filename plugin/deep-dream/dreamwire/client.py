@@ -218,6 +218,14 @@ class Client:
         """Ends the daemon."""
         self._request(Shutdown(), Stopping)
 
+    def wait_until_gone(self, timeout: float = PATIENCE) -> None:
+        """Returns when the daemon has ended; `UnreachableError` if it has not in `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < deadline:
+                self._transport.recv(0.1)
+            raise UnreachableError(f"The daemon at {self.endpoint} is still ending. Its log says what it does.")
+
     def pull(self, network: str) -> Iterator[Pulling]:
         """Fetches a network's weights, yielding how far it is. Raises `DreamError` if it cannot be."""
         request = self._send(Pull(network=network))
