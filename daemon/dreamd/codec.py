@@ -303,7 +303,7 @@ def _metadata(image: pyvips.Image, path: Path) -> Metadata:
     if "xmp-data" in fields:
         # Viewers that find no orientation in EXIF look for this one.
         fields["xmp-data"] = re.sub(rb"(tiff:Orientation(?:=[\"']|>))[2-8]", rb"\g<1>1", fields["xmp-data"])
-    if (image.xres, image.yres) == (1, 1):  # libvips's way to say that the file has none
+    if (image.xres, image.yres) == (1, 1):  # what libvips says of TIFF and WebP without one
         return Metadata(fields)
     return Metadata(fields, (image.xres, image.yres))
 

@@ -211,10 +211,11 @@ def test_profile_exif_xmp_and_resolution_travel(tmp_path: Path, source: str, suf
         assert b"<x:xmpmeta" in xmp_in(image)
 
 
-def test_without_a_resolution_72_dpi_are_written(tmp_path: Path) -> None:
-    """Rather than libvips's 25.4, at which a small picture would be printed a metre wide."""
-    Image.new("RGB", (8, 8)).save(tmp_path / "in.png")
-    codec.write(codec.read(tmp_path / "in.png"), tmp_path / "out.png")
+@pytest.mark.parametrize("source", ["png", "jpg", "tif", "webp"])
+def test_without_a_resolution_72_dpi_are_written(tmp_path: Path, source: str) -> None:
+    """Rather than libvips's 25.4, at which a photograph would be printed some metres wide."""
+    Image.new("RGB", (8, 8)).save(tmp_path / f"in.{source}")
+    codec.write(codec.read(tmp_path / f"in.{source}"), tmp_path / "out.png")
     with Image.open(tmp_path / "out.png") as image:
         assert image.info["dpi"] == pytest.approx((72, 72), abs=0.02)
 
