@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from dreamd.core.pyramid import expand, normalise, octave_sizes, reduce, resize_mask, rms
 
 
@@ -41,7 +42,7 @@ def test_a_gradient_of_any_size_is_brought_to_size_one_over_the_region(levels: i
 
 
 def test_the_pyramid_gives_every_band_its_share() -> None:
-    """Fine noise ten times as strong as a broad slope leaves no slope in the plain gradient, but does in the levelled."""
+    """Fine noise ten times as strong as a broad slope drowns it in the plain gradient, not in the levelled."""
     slope = torch.linspace(-1, 1, 64).expand(3, 64, 64)
     noise = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(2)) * 10
     plain, levelled = (normalise([slope + noise], [torch.ones(64, 64)], levels)[0] for levels in (0, 4))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from dreamd.core.gradient import window_gradient
-from dreamd.core.objectives import energy
-from dreamd.core.region import Box, bounds, pieces
-from dreamd.core.windows import Canvas, Reach, Window, add_back, cut, reflected
 from fake import FakeNetwork, ValidNetwork
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+
+from dreamd.core.gradient import window_gradient
+from dreamd.core.objectives import energy
+from dreamd.core.region import Box, bounds, pieces
+from dreamd.core.windows import Canvas, Reach, Window, add_back, cut, reflected
 
 OBJECTIVE = energy({"low": 0.3, "high": 1.0})
 
@@ -45,14 +46,21 @@ def ellipse(height: int, width: int) -> Tensor:
     return (3 * (0.8 - (x**2 + y**2).sqrt())).clamp(0, 1)
 
 
+def boxes(*filled: Box) -> Tensor:
+    mask = torch.zeros(61, 83)
+    for box in filled:
+        mask[box.index] = 1
+    return mask
+
+
 MASKS = {
     "all of it": torch.ones(61, 83),
     "a soft ellipse": ellipse(61, 83),
-    "one pixel": torch.zeros(61, 83).index_put_((torch.tensor(30), torch.tensor(41)), torch.tensor(1.0)),
-    "the last corner": torch.zeros(61, 83).index_put_((torch.tensor(60), torch.tensor(82)), torch.tensor(1.0)),
-    "the first corner": torch.zeros(61, 83).index_put_((torch.tensor(0), torch.tensor(0)), torch.tensor(1.0)),
-    "two pieces": torch.nn.functional.pad(torch.ones(9, 9), (4, 70, 2, 50)) + torch.nn.functional.pad(torch.ones(7, 5), (76, 2, 52, 2)),
-}  # fmt: skip
+    "one pixel": boxes(Box(30, 41, 31, 42)),
+    "the last corner": boxes(Box(60, 82, 61, 83)),
+    "the first corner": boxes(Box(0, 0, 1, 1)),
+    "two pieces": boxes(Box(2, 4, 11, 13), Box(52, 76, 59, 81)),
+}
 
 
 @pytest.mark.parametrize("network", [FakeNetwork(), ValidNetwork()], ids=["padded", "without padding"])
