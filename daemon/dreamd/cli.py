@@ -89,8 +89,7 @@ class Context:
 
     def say(self, text: str) -> None:
         """Tells the user something that is not the command's result."""
-        if not self.json:
-            print(text, file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
     def print(self, value: Any, text: str) -> None:
         """The command's result: `value` for programs, `text` for people."""
@@ -214,7 +213,7 @@ def pull(context: Context) -> int:
         path = adopt(row, Path(context.arguments.weights))
         context.print({"network": row.name, "path": str(path)}, f"{row.label} is ready: {path}")
         return OK
-    with context.client() as client, Bar(row.label, quiet=context.json) as bar:
+    with context.client() as client, Bar(row.label) as bar:
         for event in client.pull(row.name):
             if event.total:
                 bar.show(event.bytes / event.total, f"{event.bytes / 1e6:.0f} of {event.total / 1e6:.0f} MB")

@@ -74,7 +74,7 @@ def run(context: Context) -> int:
 
 def follow(job: Job, client: Client, context: Context, preview: Any) -> Done:
     """Shows how far a job is until it is done; Ctrl-C cancels it, a second one leaves at once."""
-    with Bar("Dreaming", quiet=context.json) as bar:
+    with Bar("Dreaming") as bar:
         cancelling = False
         while True:
             try:

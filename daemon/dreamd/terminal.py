@@ -11,9 +11,9 @@ WIDTH = 24
 class Bar:
     """A progress bar on standard error, if that is a terminal; nothing otherwise."""
 
-    def __init__(self, label: str, *, quiet: bool = False) -> None:
+    def __init__(self, label: str) -> None:
         self._label = label
-        self._shows = sys.stderr.isatty() and not quiet
+        self._shows = sys.stderr.isatty()
         self._drawn = False
 
     def show(self, fraction: float, text: str) -> None:

@@ -1,0 +1,64 @@
+"""`./install/try [IMAGE] [--mask MASK]`: from a bare machine to a dream."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import project
+
+
+def main() -> int:
+    """Installs what is missing, dreams, and says what was done and what to do next."""
+    parser = argparse.ArgumentParser(prog="./install/try", description="Install what is missing, and dream a picture.")
+    parser.add_argument("image", nargs="?", metavar="IMAGE", help="the picture; a drawn cloudscape if none is given")
+    parser.add_argument("--mask", metavar="MASK", help="the region: a picture of the same size, white inside")
+    arguments = parser.parse_args()
+    if arguments.mask and not arguments.image:
+        parser.error("--mask needs the IMAGE that it belongs to")
+    installing = project.ready()
+    started = time.monotonic()
+    image, mask = arguments.image, arguments.mask
+    if image is None:
+        image, mask = "cloud.png", "cloud-mask.png"
+        if _run(["-m", "dreamd.sample", image, mask]):
+            return 1
+    drawing = time.monotonic() - started
+    command = ["dream", image, *(["--mask", mask] if mask else []), "-o", "dream.png"]
+    result = subprocess.run(
+        [project.PYTHON, "-m", "dreamd", *command, "--json"], stdout=subprocess.PIPE, check=False
+    )
+    if result.returncode:
+        return result.returncode
+    report = json.loads(result.stdout)
+    seconds = report["seconds"]
+    parts = {
+        "installing": installing,
+        "drawing the sample": drawing if arguments.image is None else 0.0,
+        "starting the daemon": seconds["connect"],
+        "loading the network": seconds["load"],
+        "dreaming": seconds["dream"],
+        "reading and writing": seconds["read"] + seconds["write"],
+    }
+    deepdream = project.PYTHON.with_name("deepdream")
+    print(f"Dreamt {report['share']:.0%} of {image} with {report['info']['layers']} of {report['info']['network']}.")
+    print("\n".join(f"  {what:<20} {taken:6.1f} s" for what, taken in parts.items() if taken >= 0.05))
+    print(f"\nLook at {Path('dream.png').resolve()}\n\nWhat next:")
+    print("  ./install/try PHOTO.jpg                    dream a picture of your own")
+    print(f"  {deepdream} dream PHOTO.jpg -o OUT.png --layers blocks.4")
+    print("                                             painterly; blocks.7 swirls, blocks.10 animals, blocks.13 corals")
+    print(f"  {deepdream} dream --help                   everything that can be set")
+    print(f"  {deepdream} stop                           end the daemon; it keeps the network loaded meanwhile")
+    return 0
+
+
+def _run(arguments: list[str]) -> int:
+    return subprocess.run([project.PYTHON, *arguments], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
