@@ -155,12 +155,15 @@ class Canvas:
 
     def _cover(self, owned: Tensor, cells: Box, reach: Reach) -> list[Window]:
         """Windows for the true cells within `cells`: one, or those of two halves where they are much less work."""
-        tight = bounds(owned[cells.index])
+        here = owned[cells.index]
+        tight = bounds(here)
         if tight is None:
             return []
+        filled = int(here.sum())
         tight = tight.shift(cells.top, cells.left)
         window = self._window(tight, reach)
-        if tight.area == 1:
+        # Two halves that are full show more together than the whole, so only holes make a cut worth while.
+        if filled > tight.area // 2:
             return [window]
         if tight.height >= tight.width:
             middle = (tight.top + tight.bottom) // 2
@@ -174,9 +177,6 @@ class Canvas:
                 Box(tight.top, tight.left, tight.bottom, middle),
                 Box(tight.top, middle, tight.bottom, tight.right),
             )
-        # Two halves that are full show more together than the whole, so only holes make this worth while.
-        if 2 * self._window(Box(0, 0, 1, 1), reach).box.area >= window.box.area:
-            return [window]
         parts = [part for half in halves for part in self._cover(owned, half, reach)]
         return parts if sum(part.box.area for part in parts) < 0.8 * window.box.area else [window]
 

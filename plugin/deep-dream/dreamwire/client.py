@@ -131,8 +131,10 @@ class Client:
             raise UnreachableError(str(error)) from error
         except PermissionError as error:
             raise UnreachableError(f"The daemon at {self.endpoint} belongs to another user.") from error
-        except (ConnectionError, TimeoutError, FileNotFoundError):
-            return None
+        except ConnectionRefusedError:
+            return None  # nobody listens
+        except (OSError, TimeoutError) as error:
+            raise UnreachableError(f"What answers at {self.endpoint} is no Deep Dream daemon: {error}.") from error
 
     def _answers(self) -> bool:
         transport = self._try()

@@ -66,7 +66,6 @@ def start(endpoint: str, answers: Callable[[], bool]) -> None:
         if process.poll() not in (None, 0):
             break
         time.sleep(0.02)
-    last = words.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] or ["It said nothing."]
-    raise UnreachableError(
-        f"The daemon was started but does not answer. {last[0]} Its log is {log_dir / 'daemon.log'}."
-    )
+    said = words.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    last = said[-1].removeprefix("deepdream: ") if said else f"It said nothing; see {log_dir / 'daemon.log'}."
+    raise UnreachableError(f"A daemon was started, but does not answer. {last}")
