@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from dreamwire.errors import DreamError
-from dreamwire.networks import Layer, Network
+from dreamwire.networks import Network
 
 
 def same_padding(kernel: int, stride: int, size: int) -> tuple[int, int]:
@@ -315,7 +315,7 @@ class LoadedNetwork:
 
     def __init__(self, row: Network, traced: Traced, device: torch.device, dtype: torch.dtype) -> None:
         self.row = row
-        self.layers: Mapping[str, Layer] = row.layers
+        self.layers = row.layers
         self.minimum = row.minimum
         self.device = device
         self.dtype = dtype
