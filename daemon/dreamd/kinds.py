@@ -43,6 +43,7 @@ def settings(params: Mapping[str, Value], window: int) -> Settings:
         step_size=float(params["step_size"]),
         jitter=int(params["jitter"]),
         levels=int(params["levels"]) if params["smoothing"] == "laplacian" else 0,
+        colour=float(params["colour"]),
         seed=int(params["seed"]),
         strength=float(params["strength"]),
         reach=context_share(params),

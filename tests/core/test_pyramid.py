@@ -53,6 +53,19 @@ def test_the_pyramid_gives_every_band_its_share() -> None:
     assert correlation(levelled) > 3 * correlation(plain)
 
 
+def test_without_colour_all_channels_change_alike() -> None:
+    gradient = torch.randn(3, 20, 20, generator=torch.Generator().manual_seed(4))
+    (muted,) = normalise([gradient.clone()], [torch.ones(20, 20)], 0, colour=0.0)
+    torch.testing.assert_close(muted[0], muted[1])
+    assert rms([muted], [torch.ones(20, 20)]) == pytest.approx(1, rel=1e-5)
+    hues = [
+        float(each.std(0).mean())
+        for colour in (0.3, 1.0)
+        for each in normalise([gradient], [torch.ones(20, 20)], 0, colour)
+    ]
+    assert hues[0] < 0.6 * hues[1]
+
+
 def test_no_gradient_is_no_step_and_no_nan() -> None:
     (out,) = normalise([torch.zeros(3, 9, 9)], [torch.ones(9, 9)], 4)
     assert not out.any()

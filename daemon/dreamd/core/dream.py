@@ -35,9 +35,10 @@ class Settings:
     octaves: int = 4
     octave_scale: float = 1.4
     steps: int = 10
-    step_size: float = 0.02
+    step_size: float = 0.015
     jitter: int = 32
     levels: int = 4
+    colour: float = 0.5
     seed: int = 0
     strength: float = 1.0
     reach: float = 1.0
@@ -217,7 +218,8 @@ def dream(
                 climbed += objective.total(values, scales)
                 done += work[octave] / settings.steps / len(todo)
                 if shown == len(todo):
-                    changes = normalise(gradients, [patch.extent.support for patch in patches], settings.levels)
+                    supports = [patch.extent.support for patch in patches]
+                    changes = normalise(gradients, supports, settings.levels, settings.colour)
                     for changed, change in zip(patches, changes, strict=True):
                         changed.change(change.mul_(settings.step_size))
                     first = first or climbed

@@ -42,15 +42,20 @@ def rms(patches: Sequence[Tensor], supports: Sequence[Tensor]) -> float:
     return (squares / count) ** 0.5 if count else 0.0
 
 
-def normalise(gradients: Sequence[Tensor], supports: Sequence[Tensor], levels: int) -> list[Tensor]:
+def normalise(
+    gradients: Sequence[Tensor], supports: Sequence[Tensor], levels: int, colour: float = 1.0
+) -> list[Tensor]:
     """Gradients `(C, h, w)` brought to a root mean square of 1 over the supports `(h, w)`, all patches together.
 
     With `levels` above 0 each band of a Laplacian pyramid of so many levels is brought to the same size first:
     without it the finest scale, which dominates a convnet's gradient, drowns the broad forms (TensorFlow's
-    DeepDream tutorial, 2015).
+    DeepDream tutorial, 2015). What differs between the channels is multiplied by `colour`: in photographs hue
+    varies far less than light does, but a convnet's gradient asks for both alike.
     """
     if levels:
         gradients = _level(gradients, supports, levels)
+    if colour != 1:
+        gradients = [_mute(gradient, colour) for gradient in gradients]
     return _scaled(gradients, rms(gradients, supports))
 
 
@@ -64,6 +69,11 @@ def _level(gradients: Sequence[Tensor], supports: Sequence[Tensor], levels: int)
     coarse_supports = [resize_mask(support, low.shape[-2:]) for support, low in zip(supports, coarse, strict=True)]
     coarse = _level(coarse, coarse_supports, levels - 1)
     return [band.add_(expand(low, band.shape[-2:])) for band, low in zip(fine, coarse, strict=True)]
+
+
+def _mute(image: Tensor, colour: float) -> Tensor:
+    light = image.mean(0, keepdim=True)
+    return light + colour * (image - light)
 
 
 def _scaled(patches: Sequence[Tensor], size: float) -> list[Tensor]:

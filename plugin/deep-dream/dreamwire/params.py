@@ -135,7 +135,7 @@ PARAMS: Mapping[str, Param] = _table(
         minimum=1, maximum=1000,
     ),
     Param(
-        "step_size", "float", 0.02, "Step size",
+        "step_size", "float", 0.015, "Step size",
         "How far one step changes the pixels on average (root mean square), where black is 0 and white is 1.",
         minimum=0.0001, maximum=0.5, advanced=True,
     ),
@@ -157,6 +157,12 @@ PARAMS: Mapping[str, Param] = _table(
         "levels", "int", 4, "Laplacian levels",
         "Bands of the Laplacian pyramid. More bands make broader, softer changes of light and colour.",
         minimum=1, maximum=8, advanced=True,
+    ),
+    Param(
+        "colour", "float", 0.5, "Colour",
+        "How freely the dream changes hues: 0 changes light and shade alone, 1 takes the network's own colours, which"
+        " are those of neon signs.",
+        minimum=0.0, maximum=1.0,
     ),
     Param(
         "seed", "int", 0, "Seed",
