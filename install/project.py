@@ -81,5 +81,3 @@ def _show(text: str) -> None:
     if sys.stderr.isatty():
         width = shutil.get_terminal_size().columns - 1
         print("\r" + text[:width] + "\033[K", end="", file=sys.stderr, flush=True)
-
-

@@ -14,8 +14,10 @@ import project
 
 def main() -> int:
     """Installs what is missing, dreams, and says what was done and what to do next."""
-    parser = argparse.ArgumentParser(prog="./install/try", description="Install what is missing, and dream a picture.")
-    parser.add_argument("image", nargs="?", metavar="IMAGE", help="the picture; a drawn cloudscape if none is given")
+    parser = argparse.ArgumentParser(prog="./install/try", description="Install what is missing, dream a picture.")
+    parser.add_argument(
+        "image", nargs="?", metavar="IMAGE", help="the picture; without one, a cloudscape is drawn"
+    )
     parser.add_argument("--mask", metavar="MASK", help="the region: a picture of the same size, white inside")
     arguments = parser.parse_args()
     if arguments.mask and not arguments.image:
@@ -45,14 +47,24 @@ def main() -> int:
         "reading and writing": seconds["read"] + seconds["write"],
     }
     deepdream = project.PYTHON.with_name("deepdream")
-    print(f"Dreamt {report['share']:.0%} of {image} with {report['info']['layers']} of {report['info']['network']}.")
+    print(
+        f"Dreamt {report['share']:.0%} of {image} with {report['info']['layers']} of {report['info']['network']}."
+    )
     print("\n".join(f"  {what:<20} {taken:6.1f} s" for what, taken in parts.items() if taken >= 0.05))
-    print(f"\nLook at {Path('dream.png').resolve()}\n\nWhat next:")
-    print("  ./install/try PHOTO.jpg                    dream a picture of your own")
-    print(f"  {deepdream} dream PHOTO.jpg -o OUT.png --layers blocks.4")
-    print("                                             painterly; blocks.7 swirls, blocks.10 animals, blocks.13 corals")
-    print(f"  {deepdream} dream --help                   everything that can be set")
-    print(f"  {deepdream} stop                           end the daemon; it keeps the network loaded meanwhile")
+    print(
+        f"""
+Look at {Path("dream.png").resolve()}
+
+What next:
+  ./install/try PHOTO.jpg
+      a picture of your own
+  {deepdream} dream PHOTO.jpg -o OUT.png --layers blocks.4
+      blocks.4 is painterly, blocks.7 swirls, blocks.10 animals, blocks.13 corals
+  {deepdream} dream --help
+      everything that can be set
+  {deepdream} stop
+      end the daemon, which keeps the network loaded for the next dream"""
+    )
     return 0
 
 

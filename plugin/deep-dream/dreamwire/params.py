@@ -160,8 +160,8 @@ PARAMS: Mapping[str, Param] = _table(
     ),
     Param(
         "colour", "float", 0.5, "Colour",
-        "How freely the dream changes hues: 0 changes light and shade alone, 1 takes the network's own colours, which"
-        " are those of neon signs.",
+        "How freely the dream changes hues: 0 changes light and shade alone, 1 takes the network's own colours,"
+        " which are those of neon signs.",
         minimum=0.0, maximum=1.0,
     ),
     Param(

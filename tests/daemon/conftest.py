@@ -1,0 +1,132 @@
+"""A real daemon for every test that wants one: its own process, socket, folders; ended by its own process id."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+from dreamwire.client import Client
+from dreamwire.errors import UnreachableError
+
+
+@dataclass
+class Daemon:
+    """A daemon process and where it lives. `folder` is short, because a socket's path must be."""
+
+    folder: Path
+    options: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        places = {name: str(self.folder / name.lower()) for name in ("DATA", "LOGS", "CONFIG", "RUNTIME")}
+        self.environment |= {f"DEEPDREAM_{name}": place for name, place in places.items()}
+        self.environment["DEEPDREAM_ENDPOINT"] = self.endpoint
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "runtime" / "d.sock"
+
+    @property
+    def endpoint(self) -> str:
+        return f"ipc://{self.socket}"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "logs" / "daemon.log").read_text()
+
+    def start(self) -> Daemon:
+        command = [sys.executable, "-m", "dreamd", "serve", *self.options]
+        self.process = subprocess.Popen(command, env=os.environ | self.environment)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                self.client().close()
+            except UnreachableError:
+                time.sleep(0.01)
+            else:
+                return self
+        raise AssertionError("the daemon does not answer")
+
+    def client(self) -> Client:
+        return Client(self.endpoint, start=False, name="test")
+
+    def worker(self) -> psutil.Process:
+        """The worker's process."""
+        with self.client() as client:
+            return psutil.Process(client.status()["workers"][0]["pid"])
+
+    def run(self, *arguments: str, timeout: float = 120, **extra: str) -> subprocess.CompletedProcess[str]:
+        """Runs `deepdream` against this daemon."""
+        return subprocess.run(
+            [sys.executable, "-m", "dreamd", *arguments],
+            env=os.environ | self.environment | extra,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            cwd=self.folder,
+        )
+
+    def end(self) -> None:
+        """Ends whatever serves here, also a daemon that a client has started, with its workers."""
+        for process in self._mine():
+            process.send_signal(signal.SIGTERM)
+        _, left = psutil.wait_procs(self._mine(), timeout=5)
+        for process in left:
+            process.kill()
+        if self.process is not None:
+            self.process.wait(5)
+
+    def _mine(self) -> list[psutil.Process]:
+        """Daemons by their folder in their environment: no other process can have it."""
+        mine = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("DEEPDREAM_ENDPOINT") == self.endpoint and "serve" in process.cmdline():
+                    mine.append(process)
+            except psutil.Error:
+                continue
+        return mine
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder with a path short enough for sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="dd-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def place(short_path: Path) -> Iterator[Daemon]:
+    """Where a daemon can live, not started yet."""
+    daemon = Daemon(short_path)
+    yield daemon
+    daemon.end()
+
+
+@pytest.fixture
+def daemon(place: Daemon) -> Daemon:
+    """A daemon of the test's own."""
+    return place.start()
+
+
+@pytest.fixture(scope="session")
+def shared_daemon() -> Iterator[Daemon]:
+    """A daemon for tests that leave it as they found it: its network is loaded once for all."""
+    folder = Path(tempfile.mkdtemp(prefix="dd-"))
+    daemon = Daemon(folder).start()
+    yield daemon
+    daemon.end()
+    shutil.rmtree(folder, ignore_errors=True)
