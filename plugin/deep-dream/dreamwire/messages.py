@@ -22,6 +22,7 @@ MAGIC = b"DD1"
 VERSION = 1
 MAX_HEADER = 64 * 1024
 MAX_FRAMES = 16
+MAX_DEPTH = 16
 ITEM_SIZES: Mapping[str, int] = {"uint8": 1, "uint16": 2, "float32": 4}
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -88,20 +89,21 @@ def job_id(value: object, where: str) -> str:
     return value
 
 
-def many(item: Check, longest: int) -> Check:
-    """A list of at most so many items."""
+def many(item: Check, longest: int, shortest: int = 0) -> Check:
+    """A list of so many items."""
+    count = f"{longest}" if shortest == longest else f"{shortest} to {longest}"
 
     def check(value: object, where: str) -> tuple[Any, ...]:
-        if not isinstance(value, (list, tuple)) or len(value) > longest:
-            raise _bad(where, f"a list of at most {longest} items")
+        if not isinstance(value, (list, tuple)) or not shortest <= len(value) <= longest:
+            raise _bad(where, f"a list of {count} items")
         return tuple(item(each, f"{where}[{index}]") for index, each in enumerate(value))
 
     return check
 
 
 def plain(value: object, where: str) -> dict[str, Any]:
-    """A map of plain data, whose meaning is checked elsewhere or left to people."""
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+    """A map of plain data (see `unpack`), whose meaning is checked elsewhere or left to people."""
+    if not isinstance(value, dict):
         raise _bad(where, "a map with text keys")
     return dict(value)
 
@@ -111,11 +113,11 @@ def optional(check: Check) -> Check:
     return lambda value, where: None if value is None else check(value, where)
 
 
-def record(kind: type[Any]) -> Check:
-    """A map with the fields of a dataclass."""
+def record(kind: type[Any], *, strict: bool = True) -> Check:
+    """A map with the fields of a dataclass; others are refused if `strict`."""
 
     def check(value: object, where: str) -> Any:
-        return value if isinstance(value, kind) else _read(kind, value, where, strict=True)
+        return value if isinstance(value, kind) else _read(kind, value, where, strict=strict)
 
     return check
 
@@ -132,7 +134,7 @@ class Array:
     frame: int = _field(integer(0, MAX_FRAMES - 1), "which frame after the header, counted from 0")
     dtype: str = _field(one_of(*ITEM_SIZES), "uint8 and uint16 span black to white; float32 has white at 1")
     shape: tuple[int, int, int] = _field(
-        many(integer(1, 2**24), 3), "height, width, channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA"
+        many(integer(1, 2**24), 3, shortest=3), "height, width, channels: 1 gray, 2 gray and alpha, 3 RGB, 4 RGBA"
     )
     space: str = _field(one_of("srgb", "mask"), "srgb: R'G'B' as encoded; mask: 0 outside to 1 inside", "srgb")
 
@@ -335,8 +337,8 @@ class PreviewIs(Message):
     job: str = _field(job_id, _JOB)
     octave: int = _field(integer(0, 1000), "octave it is in", 0)
     step: int = _field(integer(0, 2**31), "step of the octave", 0)
-    box: tuple[int, int, int, int] = _field(many(integer(0, 2**24), 4), _BOX)
-    array: Array = _field(record(Array), "the pixels")
+    box: tuple[int, int, int, int] = _field(many(integer(0, 2**24), 4, shortest=4), _BOX)
+    array: Array = _field(record(Array, strict=False), "the pixels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,8 +347,8 @@ class Done(Message):
 
     type, sender = "done", "daemon"
     job: str = _field(job_id, _JOB)
-    box: tuple[int, int, int, int] = _field(many(integer(0, 2**24), 4), _BOX)
-    outputs: tuple[Array, ...] = _field(many(record(Array), 8), "the pixels: `image`")
+    box: tuple[int, int, int, int] = _field(many(integer(0, 2**24), 4, shortest=4), _BOX)
+    outputs: tuple[Array, ...] = _field(many(record(Array, strict=False), 8), "the pixels: `image`")
     params: dict[str, Any] = _field(plain, "every parameter as it was used")
     info: dict[str, Any] = _field(
         plain, "network and hash of its weights, device, seconds by part, what was degraded"
@@ -359,7 +361,7 @@ class Failed(Message):
 
     type, sender = "failed", "daemon"
     job: str = _field(job_id, _JOB)
-    error: Error = _field(record(Error), "why")
+    error: Error = _field(record(Error, strict=False), "why")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -445,7 +447,7 @@ class ErrorIs(Message):
     """A message could not be obeyed; the connection goes on."""
 
     type, sender = "error", "daemon"
-    error: Error = _field(record(Error), "why")
+    error: Error = _field(record(Error, strict=False), "why")
 
 
 #: Every message by its type.
@@ -455,9 +457,12 @@ ENDS = (Done, Failed, Cancelled)
 
 
 def encode(message: Message) -> list[Buffer]:
-    """The frames of a message."""
+    """The frames of a message. Raises `DreamError` bad_message or limit for what cannot be written."""
     header = {"type": message.type} | _write(message)
-    packed = msgpack.packb(header)
+    try:
+        packed = msgpack.packb(header)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _bad("its header", f"plain data that msgpack can hold ({error})") from None
     if len(packed) > MAX_HEADER:
         raise DreamError(
             "limit", f"A message's header would be {len(packed)} bytes; at most {MAX_HEADER} are allowed."
@@ -468,7 +473,8 @@ def encode(message: Message) -> list[Buffer]:
 def decode(frames: Sequence[Buffer]) -> Message:
     """The message of some frames, every field checked, every frame of the length that its `Array` announces.
 
-    Fields unknown to this version are refused in what clients send, and passed over in what daemons send.
+    Fields unknown to this version are refused in what clients send, and passed over in what daemons send; and in
+    `hello`, so that a client of a later version is told which one is spoken here.
     Raises `DreamError` bad_message or limit.
     """
     if len(frames) < 2 or len(frames) > 2 + MAX_FRAMES or frames[0] != MAGIC:
@@ -478,7 +484,8 @@ def decode(frames: Sequence[Buffer]) -> Message:
     kind = MESSAGES.get(name) if isinstance(name, str) else None
     if kind is None:
         raise _bad("its type", f"one of {', '.join(MESSAGES)}")
-    message: Message = _read(kind, header, kind.type, strict=kind.sender == "client")
+    strict = kind.sender == "client" and kind is not Hello
+    message: Message = _read(kind, header, kind.type, strict=strict)
     pixels = tuple(frames[2:])
     _check_frames(arrays(message), pixels)
     return dataclasses.replace(message, frames=pixels)
@@ -494,11 +501,15 @@ def arrays(message: Message) -> tuple[Array, ...]:
 
 
 def unpack(header: Buffer) -> dict[str, Any]:
-    """A header's map. Nothing but plain data comes out: no extension types, no key twice."""
+    """A header's map of plain data: text, finite numbers, true, false, nil, lists, and maps with text keys.
+
+    No key comes twice, and nothing is nested deeper than `MAX_DEPTH`.
+    """
     if len(header) > MAX_HEADER:
         raise DreamError("limit", f"The header has {len(header)} bytes; at most {MAX_HEADER} are allowed.")
 
     def pairs(items: list[tuple[object, object]]) -> dict[object, object]:
+        items = list(items)  # msgpack in pure Python gives a generator
         result = dict(items)
         if len(result) != len(items):
             raise ValueError("a key twice")
@@ -510,8 +521,27 @@ def unpack(header: Buffer) -> dict[str, Any]:
     try:
         value = msgpack.unpackb(header, object_pairs_hook=pairs, ext_hook=refuse, strict_map_key=True)
     except Exception as error:
-        raise _bad("its header", f"a msgpack map of plain data ({error or type(error).__name__})") from None
+        raise _bad("its header", f"a msgpack map of plain data ({str(error) or type(error).__name__})") from None
+    _check_plain(value, "header", MAX_DEPTH)
     return plain(value, "its header")
+
+
+def _check_plain(value: object, where: str, depth: int) -> None:
+    inside: list[tuple[str, object]] = []
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise _bad(where, "a map with text keys")
+        inside = [(f"{where}.{key:.60}", each) for key, each in value.items()]
+    elif isinstance(value, list):
+        inside = [(f"{where}[{index}]", each) for index, each in enumerate(value)]
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise _bad(where, "a finite number")
+    elif value is not None and not isinstance(value, (str, int, float)):
+        raise _bad(where, f"plain data, not {type(value).__name__}")
+    if inside and not depth:
+        raise _bad(where, f"nested at most {MAX_DEPTH} deep")
+    for name, each in inside:
+        _check_plain(each, name, depth - 1)
 
 
 def _check_frames(described: Sequence[Array], pixels: Sequence[Buffer]) -> None:
