@@ -19,6 +19,11 @@ from .networks import find_network
 Kind = Literal["int", "float", "choice", "network", "layers", "channels"]
 Value = int | float | str
 
+#: Characters of a text; all of a job's parameters travel in one header, there and back.
+LONGEST = 4000
+#: How much less or more than 1 a layer's weight may be; far beyond, the arithmetic of a dream breaks down.
+WEIGHTS = 0.001, 1000.0
+
 
 @dataclass(frozen=True)
 class Param:
@@ -49,7 +54,7 @@ class Param:
         """What may be given, as text for messages, help and docs."""
         if self.kind in ("int", "float"):
             unit = f" {self.unit}" if self.unit else ""
-            return f"{self.minimum:g} to {self.maximum:g}{unit}"
+            return f"{self.minimum:.10g} to {self.maximum:.10g}{unit}"
         if self.choices is not None:
             return ", ".join(self.choices)
         return {
@@ -61,22 +66,22 @@ class Param:
     def check(self, value: object) -> Value:
         """The value in its own type, or a `DreamError` bad_params that names the range."""
         if self.kind == "int":
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise self.refuse(value, f"a whole number from {self.range}")
-            number: int | float = value
-        elif self.kind == "float":
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise self.refuse(value, f"a number from {self.range}")
-            number = float(value)
-        else:
-            return self._check_text(value)
-        if not self.minimum <= number <= self.maximum:
-            raise self.refuse(value, self.range)
-        return number
+            return self._check_number(value, (int,), "a whole number")
+        if self.kind == "float":
+            return float(self._check_number(value, (int, float), "a number"))
+        return self._check_text(value)
+
+    def _check_number(self, value: object, kinds: tuple[type[float], ...], what: str) -> float:
+        # To Python a bool is an int. NaN lies in no range.
+        if isinstance(value, bool) or not isinstance(value, kinds) or not self.minimum <= value <= self.maximum:
+            raise self.refuse(value, f"{what} from {self.range}")
+        return value
 
     def _check_text(self, value: object) -> str:
         if not isinstance(value, str):
             raise self.refuse(value, f"text: {self.range}")
+        if len(value) > LONGEST:
+            raise self.refuse(value, f"at most {LONGEST} characters")
         if self.choices is not None and value not in self.choices:
             raise self.refuse(value, f"one of {self.range}")
         if self.kind == "network":
@@ -289,7 +294,7 @@ _TERM = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(?:\*\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:
 def parse_layers(text: str) -> dict[str, float]:
     """`"blocks.8*0.5+blocks.10"` -> `{"blocks.8": 0.5, "blocks.10": 1.0}`; empty text -> `{}`.
 
-    Weights may be negative (the layer is then suppressed) but not 0. At most 16 layers, each once.
+    Weights lie in `WEIGHTS` or, to suppress a layer, in their negative. At most 16 layers, each once.
     """
     layers: dict[str, float] = {}
     if not text.strip():
@@ -300,7 +305,7 @@ def parse_layers(text: str) -> dict[str, float]:
         if match is None:
             break
         name, weight = match[1], float(match[2] or 1)
-        if name in layers or weight == 0 or not math.isfinite(weight) or len(layers) == 16:
+        if name in layers or not WEIGHTS[0] <= abs(weight) <= WEIGHTS[1] or len(layers) == 16:
             break
         layers[name] = weight
         if match.end() == len(text):
@@ -310,8 +315,8 @@ def parse_layers(text: str) -> dict[str, float]:
         position = match.end() + 1
     raise DreamError(
         "bad_params",
-        f"layers is {text!r:.80}, but must be at most 16 different layers with weights other than 0,"
-        " such as blocks.8*0.5+blocks.10.",
+        f"layers is {text!r:.80}, but must be at most 16 different layers, such as blocks.8*0.5+blocks.10, with"
+        f" weights from {WEIGHTS[0]:g} to {WEIGHTS[1]:g}, or negative ones.",
     )
 
 
@@ -344,7 +349,7 @@ _RANGE = re.compile(r"\s*(\d{1,5})\s*(?:-\s*(\d{1,5})\s*)?")
 
 def parse_channels(text: str) -> tuple[int, ...]:
     """`"3,17,40-42"` -> `(3, 17, 40, 41, 42)`, ascending and each once; empty text -> `()`, all channels."""
-    channels: set[int] = set()
+    spans = []
     for part in text.split(",") if text.strip() else ():
         match = _RANGE.fullmatch(part)
         first = int(match[1]) if match else 1
@@ -353,8 +358,11 @@ def parse_channels(text: str) -> tuple[int, ...]:
             raise DreamError(
                 "bad_params", f"channels is {text!r:.80}, but must be numbers and ranges such as 3,17,40-47."
             )
-        channels.update(range(first, last + 1))
-    return tuple(sorted(channels))
+        spans.append((first, last))
+    channels: list[int] = []
+    for first, last in sorted(spans):
+        channels += range(max(first, channels[-1] + 1) if channels else first, last + 1)
+    return tuple(channels)
 
 
 def markdown(kind: str) -> str:
