@@ -1,0 +1,182 @@
+"""How fast it is: `.venv/bin/python -m tests.bench`, from the repository's root, after `./install/test`.
+
+It measures and judges nothing. On Linux and macOS, on the processor or a card. Sizes are WIDTHxHEIGHT, and ratios
+are those of medians. This process does without torch, so that its children's peaks of memory are their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from dreamd.supervisor import ALLOCATOR
+from dreamwire.networks import find_network
+
+from . import daemon
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FULL: dict[str, Any] = {
+    "networks": [("efficientnet_lite0", "blocks.10"), ("googlenet", "inception4c")],
+    "sizes": [(768, 576)],
+    "pictures": [(768, 512), (1154, 866)],
+    "repeats": 15,
+    "jobs": 3,
+}
+QUICK = {
+    "networks": FULL["networks"][:1],
+    "sizes": [(384, 288)],
+    "pictures": [(512, 384)],
+    "repeats": 5,
+    "jobs": 1,
+}
+#: A load average above this means that others use the machine too.
+QUIET = 0.5
+
+
+def main() -> None:
+    """Measures, prints tables as it goes, and writes the JSON that was asked for."""
+    load = os.getloadavg()[0]  # before we add to it
+    wanted, file = _parse()
+    report: dict[str, Any] = {"machine": _machine(load, wanted["device"])}
+    report["steps"] = _steps(wanted)
+    report["dream"] = _dream(wanted)
+    report |= _daemon(wanted)
+    report["machine"]["load_after"] = after = os.getloadavg()[0]
+    if after > report["machine"]["threads"] + QUIET:
+        print(f"\nWARNING: others used the machine meanwhile (load average {after:.2f}); measure again.")
+    if file:
+        file.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _parse() -> tuple[dict[str, Any], Path | None]:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure how fast dreams are.")
+    parser.add_argument("--quick", action="store_true", help="less of everything, in half a minute")
+    parser.add_argument("--networks", nargs="+", type=_network, metavar="NAME[:LAYER]")
+    parser.add_argument("--sizes", nargs="+", type=_size, metavar="WxH", help="pictures for a network's step")
+    parser.add_argument("--pictures", nargs="+", type=_size, metavar="WxH", help="pictures for whole dreams")
+    parser.add_argument("--repeats", type=int, metavar="N", help="steps to measure of each network")
+    parser.add_argument("--jobs", type=int, metavar="N", help="times that each whole dream is run")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there")
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    file = given.pop("json", None)
+    return (QUICK if given.pop("quick") else FULL) | given, file
+
+
+def _network(text: str) -> tuple[str, str]:
+    name, _, layer = text.partition(":")
+    return name, layer or find_network(name).default_layer
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, height = map(int, text.split("x"))
+    return width, height
+
+
+def _machine(load: float, device: str) -> dict[str, Any]:
+    machine = {"processor": _processor(), "load": load} | _measured("machine", device=device)
+    print(
+        f"{machine['processor']} ({machine['capability']}), torch {machine['torch']} with {machine['threads']}"
+        f" threads, on {machine['device']} ({machine['device_name']}), load average {load:.2f}"
+    )
+    if load > QUIET:
+        print(f"WARNING: others use the machine (load above {QUIET}); times will be too long and unsteady.")
+    return machine
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    return platform.processor() or platform.machine()
+
+
+def _steps(wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    print(f"\nA step: through the network and back to the picture, in ms: median (minimum) of {wanted['repeats']}")
+    print("plain: the whole network with a hook, unfused, contiguous, autograd, float32, malloc as it comes")
+    _line("network, layer, picture", "", "step", "forward", "step/2 fwd", "plain/step", "peak MB")
+    rows = []
+    plain = 0.0
+    ways = ("plain", "float32", "bfloat16")
+    for (network, layer), size, way in itertools.product(wanted["networks"], wanted["sizes"], ways):
+        row: dict[str, Any] = {"network": network, "layer": layer, "size": size, "way": way}
+        kind = "plain" if way == "plain" else "step"
+        row |= _measured(kind, **row, repeats=wanted["repeats"], device=wanted["device"])
+        step, forward, ratio = row["step"]["median_ms"], "", ""
+        if way == "plain":
+            plain = step
+        else:
+            row["step_per_2_forward"] = step / 2 / row["forward"]["median_ms"]
+            forward, ratio = _ms(row["forward"]), f"{row['step_per_2_forward']:.2f}"
+        row["plain_per_step"] = plain / step
+        speedup = f"{row['plain_per_step']:.2f}"
+        _line(f"{network} {layer} {_wxh(size)}", way, _ms(row["step"]), forward, ratio, speedup, row["peak_mb"])
+        rows.append(row)
+    return rows
+
+
+def _dream(wanted: dict[str, Any]) -> dict[str, Any]:
+    size = wanted["pictures"][0]
+    row = {"size": size} | _measured("dream", size=size, device=wanted["device"])
+    print(f"\nWhere a dream's time goes: {_wxh(size)}, {row['network']} {row['layer']}, {row['way']}, defaults")
+    for name, percent in row["percent"].items():
+        _line(name, f"{percent:.1f} %")
+    _line("in all", f"{row['seconds']:.2f} s")
+    return row
+
+
+def _daemon(wanted: dict[str, Any]) -> dict[str, Any]:
+    jobs = wanted["jobs"]
+    report: dict[str, Any] = {"imports_ms": daemon.imports(jobs)}
+    print(f"\nStart-up, with all files in the system's cache; imports from nothing, the least of {jobs}")
+    for name, milliseconds in report["imports_ms"].items():
+        _line(name, f"{milliseconds:.0f} ms")
+    with daemon.serving(wanted["device"]) as (client, report["start_ms"]):
+        for name, milliseconds in report["start_ms"].items():
+            _line(f"cold daemon to {name}", f"{milliseconds:.0f} ms")
+        print(f"\nEnd to end: a warm daemon, default parameters, from submit to done, the median of {jobs}")
+        _line("picture", "total s", "dream s", "rest ms", "rest %", "preview ms")
+        report["jobs"] = []
+        for size in wanted["pictures"]:
+            row = daemon.job(client, size, jobs)
+            seconds = f"{row['total_s']:.2f}", f"{row['dream_s']:.2f}"
+            rest = f"{row['overhead_ms']:.1f}", f"{row['overhead_percent']:.2f}"
+            _line(_wxh(size), *seconds, *rest, f"{row['first_preview_ms']:.0f}")
+            report["jobs"].append(row)
+    return report
+
+
+def _measured(kind: str, **arguments: Any) -> dict[str, Any]:
+    """What `tests.bench.network` measures, in a process with the worker's environment."""
+    # A plain script would not know of malloc's thresholds.
+    environment = ({} if kind == "plain" else ALLOCATOR) | dict(os.environ)
+    command = [sys.executable, "-m", "tests.bench.network", kind, json.dumps(arguments)]
+    done = subprocess.run(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    measured: dict[str, Any] = json.loads(done.stdout)
+    return measured
+
+
+def _line(first: str, *cells: object) -> None:
+    """A row of a table, shown as soon as it is known."""
+    print(f"  {first:<42}", *(f"{cell!s:>12}" for cell in cells), flush=True)
+
+
+def _wxh(size: tuple[int, int]) -> str:
+    return "{}x{}".format(*size)
+
+
+def _ms(summary: dict[str, float]) -> str:
+    return f"{summary['median_ms']:.0f} ({summary['minimum_ms']:.0f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""The benchmark measures everything that it says, at a size of no meaning; how long things take is not judged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def test_everything_is_measured(tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "tests.bench", "--quick", "--device", "cpu", "--json", str(tmp_path / "bench.json"),
+        "--networks", "googlenet:inception3a", "--sizes", "64x48", "--pictures", "64x48", "--repeats", "1",
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "bench.json").read_text())
+
+    assert [row["way"] for row in report["steps"]] == ["plain", "float32", "bfloat16"]
+    for row in report["steps"]:
+        assert row["step"]["median_ms"] >= row["step"]["minimum_ms"] > 0
+        assert row["peak_mb"] > 50
+        assert f"{row['network']} {row['layer']} 64x48" in done.stdout
+    assert set(report["dream"]["percent"]) == {"window_gradient", "normalise", "the rest"}
+    assert sum(report["dream"]["percent"].values()) == pytest.approx(100)
+    assert all(percent > 0 for percent in report["dream"]["percent"].values())
+    (job,) = report["jobs"]
+    assert job["total_s"] > job["dream_s"] > 0
+    assert 0 < job["first_preview_ms"] < 1000 * job["total_s"]
+    assert 0 < report["start_ms"]["welcome"] < report["start_ms"]["first job done"]
+    assert min(report["imports_ms"], key=report["imports_ms"].__getitem__) == "python alone"
