@@ -140,18 +140,26 @@ class Front:
                 ready = dict(poller.poll(max(0, math.ceil(1000 * (next_tick - time.monotonic())))))
                 if self._wake in ready:
                     self._wake.recv()
-                    self._report_pulls()
+                    self._guard(self._report_pulls)
                 for worker in self._workers:
                     if worker.socket in ready:
-                        self._hear_worker(worker)
+                        self._guard(self._hear_worker, worker)
                 if self._router in ready:
-                    self._hear_client()
+                    self._guard(self._hear_client)
                 if time.monotonic() >= next_tick:
                     next_tick = time.monotonic() + TICK
-                    self._tick()
-                self._assign()
+                    self._guard(self._tick)
+                self._guard(self._assign)
         finally:
             self._close()
+
+    def _guard(self, do: Callable[..., None], *arguments: object) -> None:
+        """Does one thing; a fault in it is logged, and the daemon goes on."""
+        try:
+            do(*arguments)
+        except Exception as error:
+            log.exception("a fault of the daemon")
+            self._last_error = f"internal: {type(error).__name__}: {error}"
 
     def end(self) -> None:
         """Lets `serve` return soon."""
@@ -454,7 +462,7 @@ class Front:
                 job.progress = message
                 self._send_event(job, message)
             elif isinstance(message, PreviewIs):
-                job.preview = frames
+                job.preview = [frame.buffer for frame in frames]  # what came as a frame cannot be tracked
                 self._send_preview(job)
 
     def _worker_died(self, worker: Supervisor, status: int) -> None:
