@@ -21,9 +21,10 @@ LOG = ROOT / ".venv.log"
 def ready(extra: str = "") -> float:
     """Sees that `.venv` holds the project with an extra; the seconds it took. Exits with advice if it cannot."""
     started = time.monotonic()
-    stamp = VENV / f"installed{'-' + extra if extra else ''}"
+    stamp = VENV / f"installed-{extra or 'plain'}"
     wanted = _fingerprint()
-    if stamp.is_file() and stamp.read_text() == wanted:
+    # What was installed with an extra serves without it, too.
+    if any(done.read_text() == wanted for done in VENV.glob(f"installed-{extra or '*'}")):
         return 0.0
     target = f"{ROOT}[{extra}]" if extra else str(ROOT)
     constraints = str(ROOT / "constraints.txt")

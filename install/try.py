@@ -11,6 +11,9 @@ from pathlib import Path
 
 import project
 
+#: Where the drawn cloudscape is kept for the next time.
+SAMPLE = project.VENV / "sample"
+
 
 def main() -> int:
     """Installs what is missing, dreams, and says what was done and what to do next."""
@@ -26,8 +29,9 @@ def main() -> int:
     started = time.monotonic()
     image, mask = arguments.image, arguments.mask
     if image is None:
-        image, mask = "cloud.png", "cloud-mask.png"
-        if _run(["-m", "dreamd.sample", image, mask]):
+        image, mask = SAMPLE / "cloud.png", SAMPLE / "cloud-mask.png"
+        SAMPLE.mkdir(exist_ok=True)
+        if not (image.is_file() and mask.is_file()) and _run(["-m", "dreamd.sample", image, mask]):
             return 1
     drawing = time.monotonic() - started
     command = ["dream", image, *(["--mask", mask] if mask else []), "-o", "dream.png"]
@@ -40,9 +44,9 @@ def main() -> int:
     seconds = report["seconds"]
     parts = {
         "installing": installing,
-        "drawing the sample": drawing if arguments.image is None else 0.0,
+        "drawing the sample": drawing,
         "starting the daemon": seconds["connect"],
-        "loading the network": seconds["load"],
+        "loading the network": seconds["daemon"] - seconds["dream"],
         "dreaming": seconds["dream"],
         "reading and writing": seconds["read"] + seconds["write"],
     }
@@ -68,7 +72,7 @@ What next:
     return 0
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str | Path]) -> int:
     return subprocess.run([project.PYTHON, *arguments], check=False).returncode
 
 

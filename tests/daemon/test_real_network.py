@@ -1,0 +1,106 @@
+"""The core's promises with the embedded network and its real weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from dreamd import models, weights
+from dreamd.core.dream import Progress, Settings, dream
+from dreamd.core.gradient import window_gradient
+from dreamd.core.objectives import energy
+from dreamd.core.region import Box
+from dreamd.core.windows import Canvas, Reach, Window, add_back, cut
+from dreamd.sample import cloudscape
+from dreamwire.networks import NETWORKS
+from dreamwire.params import context_pixels, validate
+
+ROW = NETWORKS["efficientnet_lite0"]
+LAYER = ROW.default_layer
+OBJECTIVE = energy({LAYER: 1.0})
+
+
+@pytest.fixture(scope="module")
+def network() -> models.LoadedNetwork:
+    return models.load(ROW, weights.require(ROW), torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="module")
+def cloud() -> tuple[Tensor, Tensor]:
+    """The sample and its mask."""
+    pixels, mask = cloudscape()
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255, torch.from_numpy(mask)
+
+
+def gradient(network: models.LoadedNetwork, image: Tensor, mask: Tensor, side: int) -> tuple[Tensor, int]:
+    """The gradient to the image, and by how many windows; `side` 0 shows everything at once."""
+    reach, offset = Reach.of([network.layers[LAYER]]), (9, 4)
+    canvas = Canvas.around(image.shape[-2:], offset, reach.stride, network.minimum)
+    weight = canvas.weights(mask, (0, 0), network.layers[LAYER])
+    windows = canvas.plan(canvas.owned([(network.layers[LAYER], weight)]), reach, side)
+    if not side:
+        windows = [Window(canvas.box, Box(0, 0, canvas.rows, canvas.columns))]
+    total = torch.zeros_like(image)
+    for window in windows:
+        box = window.box.shift(-offset[0], -offset[1])
+        part = window_gradient(
+            network, OBJECTIVE, [float(weight.sum())], cut(image, box), {LAYER: weight}, window, canvas.stride
+        )[1]
+        add_back(total, image.shape[-2:], Box(0, 0, *image.shape[-2:]), part, box)
+    return total, len(windows)
+
+
+def test_windows_of_the_real_network_give_the_gradient_of_the_whole_to_1e_4(
+    network: models.LoadedNetwork, cloud: tuple[Tensor, Tensor]
+) -> None:
+    image, mask = cloud
+    expected, _ = gradient(network, image, mask, 0)
+    found, count = gradient(network, image, mask, 448)
+    assert count > 3
+    assert float((found - expected).abs().max()) < 1e-4 * float(expected.abs().max())
+
+
+def last(network: models.LoadedNetwork, image: Tensor, mask: Tensor, settings: Settings) -> Progress:
+    *_, progress = dream(network, OBJECTIVE, image, mask, settings)
+    return progress
+
+
+def test_dreaming_part_of_a_picture_needs_only_its_context(
+    network: models.LoadedNetwork, cloud: tuple[Tensor, Tensor]
+) -> None:
+    image, mask = cloud
+    small = torch.zeros_like(mask)
+    small[250:280, 420:470] = mask[250:280, 420:470]
+    context = context_pixels(validate("dream", {"octaves": 1}))
+    settings = Settings(octaves=1, steps=2, context=context)
+    box = Box(250, 420, 280, 470).grow(context, context).clip(Box(0, 0, 512, 768))
+    assert box.area < image[0].numel() * 0.8
+    whole = last(network, image, small, settings)
+    part = last(network, image[box.index].clone(), small[box.index], settings)
+    assert torch.equal(part.picture(), whole.picture())
+
+
+def test_the_cloud_dreams_and_the_sky_is_left_alone(
+    network: models.LoadedNetwork, cloud: tuple[Tensor, Tensor]
+) -> None:
+    image, mask = cloud
+    progress = last(network, image, mask, Settings(octaves=2, steps=5))
+    assert progress.value > 1.2
+    picture, inside = progress.picture(), mask[progress.region.index] > 0
+    source = image[progress.region.index]
+    assert torch.equal(picture[:, ~inside], source[:, ~inside])
+    assert float((picture - source).abs()[:, inside].mean()) > 0.02
+
+
+def test_bfloat16_dreams_much_the_same(cloud: tuple[Tensor, Tensor]) -> None:
+    image, mask = cloud
+    settings = Settings(octaves=1, steps=3)
+    pictures = []
+    for dtype in (torch.float32, torch.bfloat16):
+        network = models.load(ROW, weights.require(ROW), torch.device("cpu"), dtype)
+        progress = last(network, image, mask, replace(settings))
+        pictures.append((progress.picture() - image[progress.region.index]).flatten())
+    assert float(torch.cosine_similarity(*pictures, dim=0)) > 0.3
