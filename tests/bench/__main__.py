@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dreamd.supervisor import ALLOCATOR
+from dreamd.supervisor import ENVIRONMENT
 from dreamwire.networks import find_network
 
 from . import daemon
@@ -102,7 +102,7 @@ def _processor() -> str:
 
 def _steps(wanted: dict[str, Any]) -> list[dict[str, Any]]:
     print(f"\nA step: through the network and back to the picture, in ms: median (minimum) of {wanted['repeats']}")
-    print("plain: the whole network with a hook, unfused, contiguous, autograd, float32, malloc as it comes")
+    print("plain: the whole network with a hook, unfused, contiguous, autograd, float32, the environment as it is")
     _line("network, layer, picture", "", "step", "forward", "step/2 fwd", "plain/step", "peak MB")
     rows = []
     plain = 0.0
@@ -157,8 +157,8 @@ def _daemon(wanted: dict[str, Any]) -> dict[str, Any]:
 
 def _measured(kind: str, **arguments: Any) -> dict[str, Any]:
     """What `tests.bench.network` measures, in a process with the worker's environment."""
-    # A plain script would not know of malloc's thresholds.
-    environment = ({} if kind == "plain" else ALLOCATOR) | dict(os.environ)
+    # A plain script would not know of these settings.
+    environment = ({} if kind == "plain" else ENVIRONMENT) | dict(os.environ)
     command = [sys.executable, "-m", "tests.bench.network", kind, json.dumps(arguments)]
     done = subprocess.run(command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, check=True)
     measured: dict[str, Any] = json.loads(done.stdout)
