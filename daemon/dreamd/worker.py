@@ -90,7 +90,7 @@ class Worker:
     def _run_job(self, submit: Submit) -> None:
         self._tell_status(submit.job)
         try:
-            self._send(self._result(submit))
+            self._send(self.result(submit))
         except JobCancelledError:
             self._send(Cancelled(job=submit.job))
         except DreamError as error:
@@ -102,7 +102,7 @@ class Worker:
             )
             self._send(Failed(job=submit.job, error=Error("internal", message[:4000])))
 
-    def _result(self, submit: Submit) -> Done:
+    def result(self, submit: Submit) -> Done:
         """The job's end, tried with less and less memory."""
         params = validate(submit.kind, submit.params)
         channel = Channel(self._send, lambda: self._wish(submit.job))
