@@ -106,7 +106,6 @@ class Front:
         self._waker.connect("inproc://wake")
         self._waker_lock = threading.Lock()
         self._handlers: Mapping[type[Message], Callable[[Client, Any], Message | None]] = {
-            Submit: self._submit,
             Cancel: self._cancel,
             Stop: self._stop,
             Attach: self._attach,
@@ -232,8 +231,7 @@ class Front:
             raise DreamError("unauthorized", "Say hello first: this connection is not known to the daemon.")
         self._clients.move_to_end(client)
         if isinstance(message, Submit):
-            # The worker gets the very frames that came.
-            self._incoming = frames[1:]
+            return self._submit(client, message, frames[1:])
         return self._handlers[type(message)](client, message)
 
     def _refuse(self, client: Client, error: DreamError, message: Message | None) -> None:
@@ -299,7 +297,8 @@ class Front:
 
     # Jobs
 
-    def _submit(self, client: Client, message: Submit) -> Message:
+    def _submit(self, client: Client, message: Submit, frames: Sequence[zmq.Frame]) -> Message:
+        """A new job, or one sent again; a worker will get the very frames that came."""
         description = message.kind, message.params, message.inputs
         job = self._jobs.get(message.job)
         if job is not None:
@@ -314,7 +313,7 @@ class Front:
             client=client,
             keep=message.on_disconnect == "keep",
             description=description,
-            frames=self._incoming,
+            frames=frames,
             nbytes=sum(array.nbytes for array in message.inputs),
             submitted=time.monotonic(),
         )
