@@ -1,355 +1,251 @@
-"""`deepdream`: one command for the daemon and everything it does.
-
-Client commands import neither torch nor numpy until they need them, so that they come back at once.
-"""
+"""`deepdream`: one command for the daemon and everything it does. Its grammar, its errors, its exit codes."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
+import io
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NoReturn, TypeVar
 
 from dreamwire import __version__
-from dreamwire.client import Client, JobCancelledError
 from dreamwire.errors import DreamError, UnreachableError
 from dreamwire.networks import NETWORKS, find_network
-from dreamwire.params import JOBS, PARAMS, Param, defaults, markdown
+from dreamwire.params import JOBS, PARAMS, Param
 
-#: Exit codes, as `deepdream --help` explains them.
-OK, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
+from . import commands
+from .call import FAILED, INTERRUPTED, OK, UNREACHABLE, USAGE, Call, write
+
+Number = TypeVar("Number", int, float)
+
+_NAMES = ", ".join(NETWORKS)
+
 EPILOG = f"""\
-exit codes: {OK} done, {FAILED} refused or failed, {USAGE} wrong usage, {UNREACHABLE} no daemon,
-{INTERRUPTED} interrupted. Every command that needs the daemon starts it. DEEPDREAM_ENDPOINT says where it is.
+Commands that need the daemon start it. Where it is says --endpoint, else
+DEEPDREAM_ENDPOINT, else it is a place of the user's own.
+
+exit codes:
+  {OK} done, {FAILED} refused or failed, {USAGE} wrong usage, {UNREACHABLE} no daemon, {INTERRUPTED} interrupted
+"""
+DREAM_EPILOG = """\
+The picture keeps its size, depth, alpha, colour profile and EXIF. Ctrl-C
+cancels the dream and leaves no picture; a second one leaves at once.
+
+examples:
+  deepdream dream photo.jpg -o dream.png
+  deepdream dream photo.jpg -o dream.png --mask sky.png --layers blocks.4
+  deepdream dream cutout.png -o dream.png --mask alpha --preview-dir frames
 """
 
 
-class Flag(argparse.Action):
-    """A flag made from a row of PARAMS: what is not given is left to the daemon's defaults."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, param: Param, **kwargs: Any) -> None:
-        super().__init__(option_strings, dest, **kwargs)
-        self._param = param
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option: str | None = None,
-    ) -> None:
-        try:
-            namespace.params[self._param.name] = self._param.parse(values)
-        except DreamError as error:
-            parser.error(error.message)
+class UsageError(Exception):
+    """The command line is not understood; the message says where and what to do."""
 
 
-def add_params(parser: argparse.ArgumentParser, kind: str) -> None:
-    """Adds a flag for every parameter of a kind of job; what is given comes as `params`."""
-    parser.set_defaults(params={})
-    for advanced, title in ((False, "the dream"), (True, "the dream, in detail")):
-        group = parser.add_argument_group(title)
-        for name in JOBS[kind].params:
-            row = PARAMS[name]
-            if row.advanced is advanced:
-                default = f" (default: {row.default})" if row.default != "" else ""
-                help_text = f"{row.help} {row.range.capitalize()}{default}.".replace("%", "%%")
-                group.add_argument(
-                    row.flag, action=Flag, param=row, dest=name, metavar=_metavar(row), help=help_text
-                )
+class Parser(argparse.ArgumentParser):
+    """An argument parser that complains in one line, and by an exception."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message[0].upper()}{message[1:].rstrip('.')}. `{self.prog} --help` says more.")
 
 
-def _metavar(row: Param) -> str:
-    return {"int": "N", "float": "X", "choice": "WORD", "network": "NAME", "layers": "LAYERS", "channels": "LIST"}[
-        row.kind
-    ]
-
-
-@dataclass(frozen=True)
-class Context:
-    """What every command gets: its arguments, and how to talk."""
-
-    arguments: argparse.Namespace
-
-    @property
-    def json(self) -> bool:
-        return bool(self.arguments.json)
-
-    def client(self, *, start: bool = True) -> Client:
-        """A connection to the daemon, which is started, and said to be, if there is none."""
-        return Client(
-            self.arguments.endpoint,
-            start=start,
-            starting=lambda: self.say("Starting the daemon..."),
-            name="deepdream",
-        )
-
-    def say(self, text: str) -> None:
-        """Tells the user something that is not the command's result."""
-        print(text, file=sys.stderr, flush=True)
-
-    def print(self, value: Any, text: str) -> None:
-        """The command's result: `value` for programs, `text` for people."""
-        print(json.dumps(value, indent=2) if self.json else text)
-
-
-Command = Callable[[Context], int]
-
-
-def serve(context: Context) -> int:
-    """Run the daemon here, until it is stopped."""
-    from .serving import serve as run  # noqa: PLC0415 - the daemon's imports are not the clients'
-
-    return run(context.arguments)
-
-
-def status(context: Context) -> int:
-    """Show how the daemon is; this alone does not start it."""
-    with context.client(start=False) as client:
-        found = client.status()
-    lines = [
-        f"Deep Dream {found['version']}, process {found['pid']}, up for {_duration(found['uptime_seconds'])}",
-        f"endpoint   {found['endpoint']}",
-        *(f"worker     {_worker(worker)}" for worker in found["workers"]),
-        *(
-            f"job        {job['job'][:8]} {job['kind']}, {job['state']}, {job['fraction']:.0%},"
-            f" for {job['client'] or 'nobody'}"
-            for job in found["jobs"]
-        ),
-        "so far     " + (", ".join(f"{count} {what}" for what, count in found["counts"].items()) or "no jobs"),
-        *([f"last error {found['last_error']}"] if found["last_error"] else []),
-        f"log        {found['log']}",
-    ]
-    context.print(found, "\n".join(lines))
-    return OK
-
-
-def _worker(worker: dict[str, Any]) -> str:
-    if not worker["running"]:
-        return f"{worker['device']}, asleep; the next job wakes it"
-    if "torch" not in worker:
-        return f"{worker['device']}, starting"
-    names = [f"{each['name']} ({each['precision']})" for each in worker["networks"]]
-    loaded = ", ".join(names) or "no network loaded"
-    return (
-        f"{worker['device']} ({worker['device_name']}), process {worker['pid']}, torch {worker['torch']}, {loaded}"
-    )
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
-
-
-def stop(context: Context) -> int:
-    """End the daemon."""
-    try:
-        with context.client(start=False) as client:
-            client.shutdown()
-            client.wait_until_gone()
-    except UnreachableError:
-        context.print({"running": False}, "No daemon was running.")
-    else:
-        context.print({"running": False}, "The daemon has ended.")
-    return OK
-
-
-def doctor(context: Context) -> int:
-    """Check the installation, and say how to mend what is wrong."""
-    from .doctor import examine  # noqa: PLC0415 - looks at much that nobody else needs
-
-    checks = examine(context.arguments.endpoint)
-    text = "\n".join(
-        f"{'ok  ' if check.ok else 'BAD '} {check.name:<12} {check.found}"
-        + (f"\n     {check.cure}" if check.cure else "")
-        for check in checks
-    )
-    context.print([vars(check) for check in checks], text)
-    return OK if all(check.ok for check in checks) else FAILED
-
-
-def networks(context: Context) -> int:
-    """List the networks, which of them are here, and which are loaded."""
-    with context.client() as client:
-        found = client.networks()
-    lines = [
-        f"{row['name']:<20} {_where(row):<9} {row['megabytes']:>6.0f} MB  {row['default_layer']:<14} {row['help']}"
-        for row in found
-    ]
-    context.print(found, "\n".join([f"{'name':<20} {'':<9} {'size':>9}  {'default layer':<14}", *lines]))
-    return OK
-
-
-def _where(row: dict[str, Any]) -> str:
-    return "loaded" if row["loaded"] else "here" if row["here"] else "to pull"
-
-
-def layers(context: Context) -> int:
-    """List a network's layers: what each sees of the picture, and how many channels it has."""
-    row = find_network(context.arguments.network)
-    value = [vars(layer) | {"name": name, "field": layer.field} for name, layer in row.layers.items()]
-    lines = [
-        f"{name:<16} {layer.field:>5} px {layer.stride:>4} px {layer.channels:>6}"
-        + ("  the default" if name == row.default_layer else "")
-        + ("  and something of everything" if layer.whole else "")
-        for name, layer in row.layers.items()
-    ]
-    context.print(value, "\n".join([f"{'layer':<16} {'sees':>8} {'every':>7} {'channels':>6}", *lines]))
-    return OK
-
-
-def pull(context: Context) -> int:
-    """Fetch a network's weights, or take them from a file."""
-    from .terminal import Bar  # noqa: PLC0415 - numbers that only few commands show
-
-    row = find_network(context.arguments.network)
-    if context.arguments.weights:
-        from .weights import adopt  # noqa: PLC0415 - hashes, which other commands do not need
-
-        path = adopt(row, Path(context.arguments.weights))
-        context.print({"network": row.name, "path": str(path)}, f"{row.label} is ready: {path}")
-        return OK
-    with context.client() as client, Bar(row.label) as bar:
-        for event in client.pull(row.name):
-            if event.total:
-                bar.show(event.bytes / event.total, f"{event.bytes / 1e6:.0f} of {event.total / 1e6:.0f} MB")
-    context.print({"network": row.name}, f"{row.label} is ready.")
-    return OK
-
-
-def params(context: Context) -> int:
-    """Show the parameters of a kind of job: defaults, ranges, meanings."""
-    kind = context.arguments.kind
-    if context.arguments.markdown:
-        print(markdown(kind), end="")
-        return OK
-    rows = [PARAMS[name] for name in JOBS[kind].params]
-    value = [vars(row) | {"range": row.range} for row in rows]
-    for each in value:
-        each.update({key: None for key in ("minimum", "maximum") if abs(each[key]) == float("inf")})
-    assert defaults(kind)  # noqa: S101
-    text = "\n".join(f"{row.name:<14} {row.default!s:<20} {row.range}\n{'':<14} {row.help}" for row in rows)
-    context.print(value, text)
-    return OK
-
-
-def dream(context: Context) -> int:
-    """Dream a picture, or the region of a mask."""
-    from .dreaming import run  # noqa: PLC0415 - numpy and image files
-
-    return run(context)
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments, with `command` and its `parser`. Raises `UsageError`, and `DreamError` for bad values."""
+    arguments, unknown = parser().parse_known_args(argv)
+    if unknown:
+        known = re.findall(r"--[\w-]+", arguments.parser.format_help())
+        near = difflib.get_close_matches(unknown[0], set(known), n=2)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "."
+        raise UsageError(f"`{arguments.parser.prog}` takes no {unknown[0]!r}{hint}")
+    return arguments
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's grammar."""
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--endpoint", default=argparse.SUPPRESS, metavar="E", help="where the daemon is")
-    shared.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="write the result as JSON")
-    top = argparse.ArgumentParser(
+    shared = Parser(add_help=False)
+    shared.add_argument(
+        "--endpoint", default=argparse.SUPPRESS, metavar="E", help="the daemon: ipc:///PATH or tcp://HOST:PORT"
+    )
+    shared.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="answer in JSON")
+    top = Parser(
         prog="deepdream",
         description="Deep dreams of pictures, by a daemon that holds the network.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[shared],
+        allow_abbrev=False,
     )
-    top.set_defaults(endpoint=None, json=False)
+    top.set_defaults(endpoint=None, json=False, command=_help, parser=top)
     top.add_argument("--version", action="version", version=f"deepdream {__version__}")
-    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    subparsers = top.add_subparsers(title="commands", metavar="COMMAND")
 
-    def add(command: Command) -> argparse.ArgumentParser:
-        help_text = (command.__doc__ or "").strip()
-        sub = commands.add_parser(command.__name__, help=help_text, description=help_text, parents=[shared])
-        sub.set_defaults(command=command)
+    def add(command: Callable[[Call], int], *, usage: str = "", epilog: str = "") -> Parser:
+        help_text = command.__doc__ or ""
+        sub = subparsers.add_parser(
+            command.__name__,
+            help=help_text,
+            description=help_text,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            parents=[shared],
+            allow_abbrev=False,
+        )
+        if usage:
+            sub.usage = f"{sub.prog} {usage}"
+        sub.set_defaults(command=command, parser=sub)
         return sub
 
-    dreaming = add(dream)
-    dreaming.add_argument("image", metavar="IN", help="the picture: PNG, JPEG, TIFF or WebP, 8 or 16 bit")
-    dreaming.add_argument(
-        "-o", "--output", required=True, metavar="OUT", help="where to write; its suffix says how"
+    add_dream(add(commands.dream, usage="IN -o OUT [--mask M] [more of the below]", epilog=DREAM_EPILOG))
+    add(commands.networks)
+    add(commands.layers).add_argument(
+        "network", nargs="?", default=PARAMS["network"].default, metavar="NETWORK", help=f"one of {_NAMES}"
     )
-    dreaming.add_argument(
+    pull = add(commands.pull)
+    pull.add_argument("network", metavar="NETWORK", help=f"one of {_NAMES}")
+    pull.add_argument("--weights", metavar="FILE", help="take this file, or the one in this folder, instead")
+    params = add(commands.params)
+    params.add_argument("kind", nargs="?", default="dream", choices=list(JOBS), help="which kind of job")
+    params.add_argument("--markdown", action="store_true", help="as a table for the docs")
+    add_options(add(commands.serve))
+    add(commands.status)
+    add(commands.stop)
+    add(commands.doctor)
+    return top
+
+
+def _help(call: Call) -> int:
+    write(call.arguments.parser.format_help().rstrip())
+    return OK
+
+
+def add_dream(dream: argparse.ArgumentParser) -> None:
+    """The arguments of `dream`, most of them from PARAMS."""
+    dream.add_argument("image", metavar="IN", help="the picture: PNG, JPEG, TIFF or WebP, 8 or 16 bit")
+    dream.add_argument("-o", "--output", required=True, metavar="OUT", help="where to write; its suffix says how")
+    dream.add_argument(
         "-m",
         "--mask",
         metavar="M",
         help="the region: a picture of the same size, white inside, or `alpha` for IN's own",
     )
-    dreaming.add_argument("--preview-dir", metavar="D", help="write the pictures on the way into this folder, too")
-    add_params(dreaming, "dream")
-    names = ", ".join(NETWORKS)
-    add(networks)
-    add(layers).add_argument("network", help=f"one of {names}")
-    pulling = add(pull)
-    pulling.add_argument("network", help=f"one of {names}")
-    pulling.add_argument("--weights", metavar="FILE", help="take this file, or the one in this folder, instead")
-    showing = add(params)
-    showing.add_argument("kind", nargs="?", default="dream", choices=list(JOBS), help="which kind of job")
-    showing.add_argument("--markdown", action="store_true", help="as a table for the docs")
-    serving = add(serve)
-    add_options(serving)
-    add(status)
-    add(stop)
-    add(doctor)
-    return top
+    dream.add_argument("--preview-dir", metavar="D", help="a folder for the frames on the way to the dream")
+    add_params(dream, "dream")
 
 
-def add_options(serving: argparse.ArgumentParser) -> None:
+def add_params(parser: argparse.ArgumentParser, kind: str) -> None:
+    """A flag for every parameter of a kind of job; what is not given is left to the daemon's defaults."""
+    groups = {
+        False: parser.add_argument_group("the dream"),
+        True: parser.add_argument_group("the dream, in detail"),
+    }
+    for name in JOBS[kind].params:
+        row = PARAMS[name]
+        groups[row.advanced].add_argument(
+            row.flag,
+            dest=name,
+            type=row.parse,
+            default=argparse.SUPPRESS,
+            metavar=_metavar(row),
+            help=_explain(row).replace("%", "%%"),
+        )
+
+
+def _metavar(row: Param) -> str:
+    if row.choices is not None:
+        return f"{{{','.join(row.choices)}}}"
+    return {"int": "N", "float": "X", "network": "NAME", "layers": "LAYERS", "channels": "LIST"}[row.kind]
+
+
+def _explain(row: Param) -> str:
+    """What a parameter means, may be, and is by default."""
+    choices = "; ".join(f"`{choice}`: {text}" for choice, text in (row.choices or {}).items())
+    facts = [row.range] * (row.kind in ("int", "float")) + [f"default {row.default}"] * (row.default != "")
+    return " ".join([row.help, *([f"{choices}."] * bool(choices)), *([f"({'; '.join(facts)})"] * bool(facts))])
+
+
+def add_options(serve: argparse.ArgumentParser) -> None:
     """The flags of `serve`; what is not given is left to `Options`."""
-    serving.add_argument(
-        "--device", default=argparse.SUPPRESS, help="auto, cpu, cuda, mps, or several: cuda:0,cuda:1"
-    )
-    serving.add_argument(
-        "--memory", type=int, default=argparse.SUPPRESS, metavar="MIB", help="of networks kept loaded"
-    )
-    serving.add_argument(
-        "--idle",
-        type=float,
-        default=argparse.SUPPRESS,
-        metavar="S",
-        help="seconds without a job until memory is freed",
-    )
-    serving.add_argument(
-        "--preload", default=argparse.SUPPRESS, metavar="NAME", help="the network to load at the start"
-    )
-    serving.add_argument(
-        "--megapixels", type=int, default=argparse.SUPPRESS, metavar="N", help="largest picture taken"
-    )
-    serving.add_argument(
-        "--queue", type=int, default=argparse.SUPPRESS, metavar="N", help="most jobs that may wait"
-    )
-    serving.add_argument("--log", type=Path, default=argparse.SUPPRESS, metavar="FILE", help="where the log goes")
+    for flag, kind, metavar, help_text in (
+        ("--device", _devices, "D", "auto, cpu, cuda, mps, or several: cuda:0,cuda:1"),
+        ("--memory", _at_least(1, int), "MIB", "of networks kept loaded"),
+        ("--idle", _at_least(0.0, float), "S", "seconds without a job until memory is freed"),
+        ("--preload", _preload, "NAME", "the network to load at the start, or '' for none"),
+        ("--megapixels", _at_least(1, int), "N", "largest picture taken"),
+        ("--queue", _at_least(1, int), "N", "most jobs that may wait"),
+        ("--log", Path, "FILE", "where the log goes"),
+    ):
+        serve.add_argument(flag, type=kind, default=argparse.SUPPRESS, metavar=metavar, help=help_text)
+
+
+def _at_least(minimum: Number, kind: Callable[[str], Number]) -> Callable[[str], Number]:
+    """A number that is no less than that, and none that is not a number."""
+
+    def check(text: str) -> Number:
+        value = kind(text)
+        if not value >= minimum:
+            raise argparse.ArgumentTypeError(f"{text} is less than {minimum}")
+        return value
+
+    check.__name__ = "number"  # for argparse's messages
+    return check
+
+
+def _devices(text: str) -> str:
+    if not all(re.fullmatch(r"(auto|cpu|cuda|mps|xpu)(:\d+)?", device) for device in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not auto, cpu, cuda, mps, or several such as cuda:0,cuda:1")
+    return text
+
+
+def _preload(name: str) -> str:
+    return find_network(name).name if name else ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; its exit code."""
-    arguments = parser().parse_args(argv)
-    context = Context(arguments)
+    argv = sys.argv[1:] if argv is None else argv
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every name of a file can be printed
     try:
-        return int(arguments.command(context))
-    except DreamError as error:
-        return _fail(context, error.code, error.message, FAILED)
-    except (UnreachableError, ConnectionError, TimeoutError) as error:
-        message = (
-            str(error) if isinstance(error, UnreachableError) else f"The daemon went away: {error}. Try again."
-        )
-        return _fail(context, "unreachable", message, UNREACHABLE)
-    except JobCancelledError:
-        return _fail(context, "cancelled", "Cancelled; nothing was written.", INTERRUPTED)
-    except KeyboardInterrupt:
-        return _fail(context, "interrupted", "Interrupted.", INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has had enough
-        return OK
-
-
-def _fail(context: Context, code: str, message: str, status: int) -> int:
-    if context.json:
-        print(json.dumps({"error": {"code": code, "message": message}}))
+        arguments = parse(argv)
+        return int(arguments.command(Call(arguments)))
+    except (Exception, KeyboardInterrupt) as error:
+        status, code, message = explain(error)
+    message = " ".join(message.splitlines())
+    if "--json" in argv:
+        write(json.dumps({"error": {"code": code, "message": message}}, indent=2))
     print(f"deepdream: {message}", file=sys.stderr)
     return status
+
+
+def explain(error: BaseException) -> tuple[int, str, str]:
+    """Exit code, error code and message of whatever has ended a command."""
+    if isinstance(error, UsageError):
+        return USAGE, "usage", str(error)
+    if isinstance(error, DreamError):
+        return USAGE if error.code == "bad_params" else FAILED, error.code, error.message
+    if isinstance(error, UnreachableError):
+        return UNREACHABLE, "unreachable", str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "interrupted", str(error) or "Interrupted."
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        reason = str(error).rstrip(".")
+        message = f"The connection to the daemon broke: {reason}. Try again; `deepdream doctor` says more."
+        return UNREACHABLE, "unreachable", message
+    if isinstance(error, MemoryError):
+        message = "There is not enough memory for this. Use a smaller picture, or close other programs."
+        return FAILED, "out_of_memory", message
+    if isinstance(error, OSError):
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return FAILED, "system", f"{what}. `deepdream doctor` may know why."
+    import traceback  # noqa: PLC0415 - here alone
+
+    traceback.print_exception(error)
+    message = f"This is a fault of deepdream itself; please report it with the lines above. {error!r}"
+    return FAILED, "internal", message
 
 
 if __name__ == "__main__":

@@ -3,67 +3,102 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
+import shutil
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dreamwire import __version__, paths
-from dreamwire.client import Client
+from dreamwire.client import Client, Image
 from dreamwire.errors import DreamError, UnreachableError
+from dreamwire.launch import COMMAND_FILE, daemon_command
+from dreamwire.messages import Done
 from dreamwire.networks import NETWORKS
 from dreamwire.params import PARAMS
 
 from . import weights
 
-#: What the daemon cannot do without; the lowest version that is safe, where one is known.
-PACKAGES = {"torch": (2, 10), "numpy": (), "pyzmq": (), "msgpack": (), "pyvips": ()}
+#: The name under which this project is installed.
+DISTRIBUTION = "deep-dream-gimp"
+INSTALL = "Run `python3 install/install.py` again."
+#: Seconds without a word after which a daemon hangs: it says something several times in each.
+SILENCE = 10.0
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at: what was found and, if that is bad, how to mend it."""
+    """One thing looked at: what was found; if that is bad, how to mend it, and else what may be worth knowing."""
 
     name: str
     ok: bool
     found: str
     cure: str = ""
 
+    @property
+    def rows(self) -> list[tuple[str, str, str]]:
+        """For a table."""
+        verdict = ("note" if self.cure else "ok") if self.ok else "BAD"
+        return [(verdict, self.name, self.found), *([("", "", self.cure)] if self.cure else [])]
 
-def examine(endpoint: str | None) -> list[Check]:
-    """Every check, in the order in which trouble is best mended. Starts the daemon if none runs."""
-    checks: tuple[Callable[[], Iterator[Check]], ...] = (_python, _packages, _weights, _folders)
-    return [check for look in checks for check in look()] + list(_daemon(endpoint))
+
+def examine(connect: Callable[[], Client]) -> Iterator[Check]:
+    """Every check, in the order in which trouble is best mended. `connect` starts the daemon if none runs."""
+    yield _python()
+    yield from _packages()
+    yield from _weights()
+    yield from _folders()
+    yield _program()
+    yield from _daemon(connect)
 
 
-def _python() -> Iterator[Check]:
+def _python() -> Check:
     version = ".".join(map(str, sys.version_info[:3]))
     ok = sys.version_info >= (3, 10)
-    yield Check("python", ok, f"{version} at {sys.executable}", "" if ok else "Install with Python 3.10 or newer.")
+    return Check(
+        "python", ok, f"{version} at {sys.executable}", "" if ok else "Install with Python 3.10 or newer."
+    )
 
 
 def _packages() -> Iterator[Check]:
-    for name, lowest in PACKAGES.items():
-        try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            yield Check(name, False, "missing", "Install again: `python3 install/install.py`.")
-            continue
-        number = tuple(int(part) for part in version.split("+")[0].split(".")[:2])
-        ok = number >= lowest
-        cure = (
-            ""
-            if ok
-            else f"Older ones can be tricked by weights files; install {'.'.join(map(str, lowest))} or newer."
-        )
-        yield Check(name, ok, version, cure)
+    """The packages that this project asks for when it is installed, and their lowest versions."""
+    try:
+        requirements = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        yield Check(DISTRIBUTION, False, "not installed in this Python", INSTALL)
+        return
+    for requirement in requirements:
+        match = re.match(r"([\w.-]+)(?:>=([\d.]+))?", requirement)
+        if match and "extra ==" not in requirement:
+            yield _package(match[1], match[2] or "0")
+
+
+def _package(name: str, lowest: str) -> Check:
+    cure = f'Run `"{sys.executable}" -m pip install "{name}>={lowest}"`.'
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Check(name, False, "missing", cure)
+    if _number(version) < _number(lowest):
+        return Check(name, False, f"{version} is older than {lowest}", cure)
+    return Check(name, True, version)
+
+
+def _number(version: str) -> list[int]:
+    """`2.10.0+cpu` -> `[2, 10, 0]`: enough to compare releases."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    return [int(part) for part in found[0].split(".")] if found else []
 
 
 def _weights() -> Iterator[Check]:
-    default = str(PARAMS["network"].default)
+    """The weights of the default network, and those of others that are here."""
     for row in NETWORKS.values():
         path = weights.locate(row)
-        if path is None and row.name != default:
+        if path is None and row.name != PARAMS["network"].default:
             continue
         try:
             yield Check(row.name, True, str(weights.require(row)))
@@ -72,40 +107,86 @@ def _weights() -> Iterator[Check]:
 
 
 def _folders() -> Iterator[Check]:
-    for name, find in (("runtime", paths.runtime_dir), ("weights", paths.weights_dir), ("logs", paths.log_dir)):
+    for name, find, variable in (
+        ("runtime folder", paths.runtime_dir, "DEEPDREAM_RUNTIME"),
+        ("weights folder", paths.weights_dir, "DEEPDREAM_DATA"),
+        ("log folder", paths.log_dir, "DEEPDREAM_LOGS"),
+    ):
         try:
             folder = find()
+        except OSError as error:  # of the runtime folder alone, which must be safe
+            yield Check(name, False, "unsafe", str(error))
+            continue
+        try:
             _try_writing(folder)
             yield Check(name, True, str(folder))
         except OSError as error:
-            yield Check(name, False, error.strerror or "unsafe", f"{error}")
+            cure = f"Make it a folder that you may write to, or name another one by {variable}."
+            yield Check(name, False, f"{folder}: {error.strerror}", cure)
 
 
 def _try_writing(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    probe = folder / ".doctor"
-    probe.write_bytes(b"")
-    probe.unlink()
+    """Raises OSError if no file can be made in the folder or, as long as there is none, beside it."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
-def _daemon(endpoint: str | None) -> Iterator[Check]:
+def _program() -> Check:
+    """What clients start when there is no daemon."""
     try:
-        with Client(endpoint, name="doctor") as client:
+        command = daemon_command()
+    except UnreachableError as error:
+        return Check("program", False, "not found", str(error))
+    if command and shutil.which(command[0]):
+        return Check("program", True, " ".join(command))
+    where = paths.data_dir() / COMMAND_FILE
+    return Check("program", False, f"{' '.join(command)!r} cannot be run", f"{where} names it. {INSTALL}")
+
+
+def _daemon(connect: Callable[[], Client]) -> Iterator[Check]:
+    try:
+        with connect() as client:
             status = client.status()
-    except (UnreachableError, ConnectionError, TimeoutError, DreamError) as error:
-        yield Check("daemon", False, "does not answer", str(error))
-        return
-    same = status["version"] == __version__
-    yield Check(
-        "daemon",
-        same,
-        f"{status['version']}, process {status['pid']}, at {status['endpoint']}",
-        ""
-        if same
-        else f"This command is {__version__}. Run `deepdream stop`; the next command starts the new one.",
-    )
-    for worker in status["workers"]:
-        found = f"{worker['device']} {worker.get('device_name', '')}".strip()
-        yield Check("worker", True, found if worker["running"] else f"{worker['device']}, asleep")
-    if status["last_error"]:
-        yield Check("last error", True, status["last_error"])
+            ours = status["version"] == __version__
+            cure = f"This command is {__version__}. Run `deepdream stop`; the next command starts its own."
+            found = f"version {status['version']}, process {status['pid']}, at {status['endpoint']}"
+            yield Check("daemon", ours, found, "" if ours else cure)
+            dream = _dream(client, status)
+            yield dream
+            if dream.ok:
+                yield from map(_worker, client.status()["workers"])
+            if status["last_error"]:
+                yield Check("last error", True, status["last_error"], f"{status['log']} may say more.")
+    except DreamError as error:
+        yield Check("daemon", False, "does not serve us", error.message)
+    except (UnreachableError, OSError) as error:
+        yield Check("daemon", False, "does not answer", f"{error} {paths.log_dir() / 'daemon.log'} may say why.")
+
+
+def _dream(client: Client, status: dict[str, Any]) -> Check:
+    """The proof: a dream of 64 x 64 pixels, unless others are dreaming."""
+    waiting = sum(job["state"] in ("queued", "running") for job in status["jobs"])
+    if waiting:
+        return Check("dream", True, "not tried", f"Jobs are under way ({waiting}); try again later.")
+    pixels = Image(bytes(range(256)) * 48, (64, 64, 3), "uint8")
+    started = time.monotonic()
+    try:
+        job = client.submit("dream", {"octaves": 1, "steps": 1}, image=pixels)
+        while event := job.next(SILENCE):
+            if isinstance(event, Done):
+                taken = time.monotonic() - started
+                return Check("dream", True, f"{event.info['layers']} of {event.info['network']}, {taken:.1f} s")
+    except DreamError as error:
+        return Check("dream", False, "fails", f"{error.message} {status['log']} may say more.")
+    cure = f"Process {status['pid']} hangs: end it, and try again. {status['log']} may say why."
+    return Check("dream", False, f"no word for {SILENCE:g} s", cure)
+
+
+def _worker(worker: dict[str, Any]) -> Check:
+    if not worker["running"]:
+        return Check("worker", True, f"{worker['device']}, asleep")
+    if "torch" not in worker:
+        return Check("worker", True, f"{worker['device']}, starting")
+    return Check("worker", True, f"{worker['device']} ({worker['device_name']}), torch {worker['torch']}")

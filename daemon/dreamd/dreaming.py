@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,87 +17,138 @@ from numpy.typing import NDArray
 from dreamwire.client import Client, Image, Job, JobCancelledError
 from dreamwire.crop import Box, crop
 from dreamwire.errors import DreamError
-from dreamwire.messages import Done, Preview, PreviewIs, Progress
-from dreamwire.params import validate
+from dreamwire.messages import Buffer, Done, Preview, PreviewIs, Progress
+from dreamwire.params import JOBS, Value, validate
 
 from . import codec
-from .terminal import Bar
+from .call import INTERRUPTED, OK, Call
+from .terminal import Bar, duration
 
-if TYPE_CHECKING:
-    from .cli import Context
+CANCELLED = "Cancelled; no picture was written."
+
+Mask = NDArray[np.float32]
 
 
-def run(context: Context) -> int:
+def run(call: Call) -> int:
     """Reads, dreams, writes; tells how far it is and what it did."""
-    arguments = context.arguments
-    started = time.monotonic()
-    values = validate("dream", arguments.params)
-    codec.check_output(arguments.output)
+    arguments = call.arguments
+    given = {name: getattr(arguments, name) for name in JOBS["dream"].params if name in arguments}
+    values = validate("dream", given)
+    watch = Stopwatch()
     picture = codec.read(arguments.image)
-    mask = _mask(arguments.mask, picture)
-    region = _bounds(mask)
-    top, left, height, width = crop(region, picture.size, values)
-    here = np.s_[top : top + height, left : left + width]
-    read = time.monotonic()
-    frames = Frames(Path(arguments.preview_dir), picture) if arguments.preview_dir else None
-    with context.client() as client:
-        connected = time.monotonic()
-        job = client.submit(
-            "dream",
-            arguments.params,
-            image=_image(picture.pixels[here]),
-            mask=_image(mask[here][..., None]),
-            preview=Preview(interval_ms=20) if frames else None,
-        )
-        done = follow(job, client, context, lambda event: frames.add(event, (top, left)) if frames else None)
-    dreamt = time.monotonic()
-    box = done.box[0] + top, done.box[1] + left, *done.box[2:]
-    result = codec.paste(picture, box, _pixels(done.frames[0], done.outputs[0].shape, done.outputs[0].dtype))
-    notes = codec.write(result, arguments.output)
-    ended = time.monotonic()
-    seconds = {
-        "read": read - started,
-        "connect": connected - read,
-        "daemon": dreamt - connected,
-        "write": ended - dreamt,
-        **done.info["seconds"],
-    }
-    share = float((mask > 0).mean())
+    codec.check_output(arguments.output, picture.size)
+    mask = read_mask(arguments.mask, picture)
+    part = crop(_bounds(mask, picture.size), picture.size, values)
+    watch.lap("read")
+    with recording(arguments.preview_dir, picture) as frames:
+        with call.client() as client:
+            watch.lap("connect")
+            done = follow(submit(client, given, picture, mask, part, preview=frames is not None), part, frames)
+        watch.lap("daemon")
+        box = _placed(done.box, part)
+        output = done.outputs[0]
+        result = codec.paste(picture, box, _pixels(done.frames[output.frame], output.shape, output.dtype))
+        if frames:
+            frames.add(box, result.pixels[_slices(box)])  # the last frame is the dream itself
+        notes = codec.write(result, arguments.output)
+        watch.lap("write")
+    share = 1.0 if mask is None else float((mask > 0).mean())
     summary = {
         "output": str(arguments.output),
         "box": box,
         "share": round(share, 4),
         "params": done.params,
         "info": done.info,
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "notes": notes,
+        "seconds": watch.seconds | done.info["seconds"],
+        "notes": [*done.info["degraded"], *notes],
+        "frames": frames.count if frames else 0,
     }
-    context.print(summary, _told(picture, summary, ended - started))
-    return 0
+    call.result(summary, _told(picture.size, summary))
+    return OK
 
 
-def follow(job: Job, client: Client, context: Context, preview: Any) -> Done:
+class Stopwatch:
+    """Seconds by what they were spent on."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """The time since the last lap was this one's."""
+        now = time.monotonic()
+        self.seconds[name], self._since = round(now - self._since, 3), now
+
+
+def read_mask(name: str | None, picture: codec.Picture) -> Mask | None:
+    """The region (H, W), 0..1: from a file, from the picture's own alpha, or None for all of it."""
+    if name is None:
+        return None
+    if name != "alpha":
+        return codec.read_mask(name, picture.size)
+    if picture.pixels.shape[2] not in (2, 4):
+        raise DreamError("bad_input", "The picture has no alpha to be the mask; name a file with --mask.")
+    alpha: Mask = codec.convert(picture.pixels[..., -1], "float32")
+    return np.clip(np.nan_to_num(alpha), 0, 1)
+
+
+def submit(
+    client: Client, given: dict[str, Value], picture: codec.Picture, mask: Mask | None, part: Box, *, preview: bool
+) -> Job:
+    """Sends the part of the picture that the dream looks at, and the mask's same part."""
+    here = _slices(part)
+    return client.submit(
+        "dream",
+        given,
+        image=_image(picture.pixels[here]),
+        mask=None if mask is None else _image(mask[here][..., None]),
+        # As many as come: the daemon sends no second one before the first has left.
+        preview=Preview(interval_ms=20) if preview else None,
+    )
+
+
+def follow(job: Job, part: Box, frames: Frames | None) -> Done:
     """Shows how far a job is until it is done; Ctrl-C cancels it, a second one leaves at once."""
-    with Bar("Dreaming") as bar:
-        cancelling = False
+    cancelling = False
+    with Bar("Dreaming") as bar, Interruption() as interruption:
         while True:
             try:
-                event = job.next(None)
-            except KeyboardInterrupt:
-                if cancelling:
-                    os._exit(130)
+                event = job.next(0.1)
+            except JobCancelledError:
+                raise KeyboardInterrupt(CANCELLED) from None
+            if interruption.wanted and not cancelling:
                 cancelling = True
                 job.cancel()
-                bar.show(0, "cancelling; Ctrl-C again leaves at once")
-                continue
-            if isinstance(event, Progress) and not cancelling:
-                bar.show(event.fraction, _where(event))
-            elif isinstance(event, PreviewIs):
-                preview(event)
-            elif isinstance(event, Done):
+                bar.show("cancelling; Ctrl-C again leaves at once")
+            if isinstance(event, Done):
                 if cancelling:
-                    raise JobCancelledError
+                    raise KeyboardInterrupt(CANCELLED)
                 return event
+            if isinstance(event, Progress) and not cancelling:
+                bar.show(_where(event), event.fraction)
+            elif isinstance(event, PreviewIs) and frames:
+                frames.add(_placed(event.box, part), _pixels(event.frames[0], event.array.shape, "uint8"))
+
+
+class Interruption:
+    """Inside, a first Ctrl-C is only remembered, so that it tears nothing apart; a second one ends the process."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+
+    def __enter__(self) -> Interruption:
+        self._before = signal.getsignal(signal.SIGINT)
+        if self._before != signal.SIG_IGN:  # as in the background of a script
+            signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self.wanted:
+            os._exit(INTERRUPTED)
+        self.wanted = True
 
 
 def _where(event: Progress) -> str:
@@ -101,45 +156,53 @@ def _where(event: Progress) -> str:
         return f"waiting, {event.position} before" if event.position else "waiting"
     if event.state == "loading":
         return "loading the network"
-    left = f", {event.seconds_left:.0f} s left" if event.seconds_left is not None else ""
+    left = f", {duration(event.seconds_left)} left" if event.seconds_left is not None else ""
     return f"octave {event.octave} of {event.octaves}, step {event.step} of {event.steps}{left}"
 
 
 class Frames:
-    """Writes the previews of a job as whole pictures, numbered from 1."""
+    """Writes the states of a dream as whole pictures into a folder, numbered from 1."""
 
     def __init__(self, folder: Path, picture: codec.Picture) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DreamError(
-                "bad_input", f"{folder} cannot be made ({error.strerror}); name another folder."
-            ) from error
         self._folder = folder
         self._picture = codec.Picture(codec.convert(picture.pixels, "uint8"), picture.metadata)
-        self._count = 0
+        self.count = 0
 
-    def add(self, event: PreviewIs, origin: tuple[int, int]) -> None:
-        """Writes one preview, whose box lies at `origin` in the picture."""
-        self._count += 1
-        box = event.box[0] + origin[0], event.box[1] + origin[1], *event.box[2:]
-        pixels = _pixels(event.frames[0], event.array.shape, "uint8")
-        codec.write(codec.paste(self._picture, box, pixels), self._folder / f"frame-{self._count:04d}.png")
+    def add(self, box: Box, pixels: NDArray[Any]) -> None:
+        """Writes the picture with these pixels at `box`."""
+        self.count += 1
+        codec.write(codec.paste(self._picture, box, pixels), self._folder / f"frame-{self.count:04d}.png")
 
 
-def _mask(name: str | None, picture: codec.Picture) -> NDArray[np.float32]:
-    """The region: from a file, from the picture's own alpha, or all of it."""
+@contextlib.contextmanager
+def recording(name: str | None, picture: codec.Picture) -> Iterator[Frames | None]:
+    """Frames into a folder, which is made, and removed again if nothing came of it; None without a name."""
     if name is None:
-        return np.ones(picture.size, np.float32)
-    if name != "alpha":
-        return codec.read_mask(name, picture.size)
-    if picture.pixels.shape[2] not in (2, 4):
-        raise DreamError("bad_input", "The picture has no alpha to be the mask; name a file with --mask.")
-    alpha: NDArray[np.float32] = codec.convert(picture.pixels[..., -1:], "float32")[..., 0]
-    return alpha
+        yield None
+        return
+    folder = Path(name)
+    found = folder.exists()
+    if found and any(folder.glob("frame-*.png")):
+        # There may be more of them than this dream will have, which would then end in the other.
+        raise DreamError("bad_input", f"{folder} has frames of another dream; empty it, or name another folder.")
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DreamError(
+            "bad_input", f"{folder} cannot be made ({error.strerror}); name another folder."
+        ) from error
+    frames = Frames(folder, picture)
+    try:
+        codec.check_output(folder / "frame-0001.png")
+        yield frames
+    finally:
+        if not found and not frames.count:
+            folder.rmdir()
 
 
-def _bounds(mask: NDArray[np.float32]) -> Box:
+def _bounds(mask: Mask | None, size: tuple[int, int]) -> Box:
+    if mask is None:
+        return 0, 0, *size
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not rows.size:
         raise DreamError("bad_input", "The mask is empty: paint white where the picture shall be dreamt.")
@@ -147,22 +210,34 @@ def _bounds(mask: NDArray[np.float32]) -> Box:
     return top, left, int(rows[-1]) + 1 - top, int(columns[-1]) + 1 - left
 
 
+def _placed(box: Box, part: Box) -> Box:
+    """A box within a part of the picture, as a box within the picture."""
+    return part[0] + box[0], part[1] + box[1], box[2], box[3]
+
+
+def _slices(box: Box) -> tuple[slice, slice]:
+    top, left, height, width = box
+    return slice(top, top + height), slice(left, left + width)
+
+
 def _image(pixels: NDArray[Any]) -> Image:
-    pixels = np.ascontiguousarray(pixels)
     height, width, channels = pixels.shape
-    return Image(pixels.data.cast("B"), (height, width, channels), pixels.dtype.name)
+    return Image(np.ascontiguousarray(pixels).data.cast("B"), (height, width, channels), pixels.dtype.name)
 
 
-def _pixels(frame: Any, shape: tuple[int, int, int], dtype: str) -> NDArray[Any]:
+def _pixels(frame: Buffer, shape: tuple[int, int, int], dtype: str) -> NDArray[Any]:
     return np.frombuffer(frame, dtype).reshape(shape)
 
 
-def _told(picture: codec.Picture, summary: dict[str, Any], seconds: float) -> str:
-    height, width = picture.size
-    info = summary["info"]
-    lines = [
-        f"Dreamt {summary['share']:.0%} of {width}x{height} pixels with {info['layers']} of {info['network']}"
-        f" in {seconds:.1f} s: {summary['output']}",
-        *(f"Note: {note}" for note in (*info["degraded"], *summary["notes"])),
-    ]
-    return "\n".join(lines)
+def _told(size: tuple[int, int], summary: dict[str, Any]) -> str:
+    height, width = size
+    info, seconds = summary["info"], summary["seconds"]
+    total = sum(seconds[name] for name in ("read", "connect", "daemon", "write"))
+    frames = f", with {summary['frames']} frames on the way" if summary["frames"] else ""
+    return "\n".join(
+        [
+            f"Dreamt {100 * summary['share']:.3g}% of {width}x{height} pixels with {info['layers']} of"
+            f" {info['network']} in {total:.1f} s: {summary['output']}{frames}",
+            *(f"Note: {note}" for note in summary["notes"]),
+        ]
+    )

@@ -1,0 +1,177 @@
+"""The commands of `deepdream`, one function each; their docstrings are their help.
+
+What few of them need is imported where it is needed, so that all of them come back at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dreamwire.networks import find_network
+from dreamwire.params import JOBS, PARAMS, Param, markdown
+
+from .call import FAILED, OK, Call, write
+from .terminal import Bar, duration, table
+
+
+def dream(call: Call) -> int:
+    """Dream a picture, or the region of a mask."""
+    from .dreaming import run  # noqa: PLC0415 - numpy and image files
+
+    return run(call)
+
+
+def networks(call: Call) -> int:
+    """List the networks: which are here, which are loaded, which can be pulled."""
+    with call.client() as client:
+        found = client.networks()
+    rows = [(row["name"], _where(row), f"{row['megabytes']:.0f} MB", row["help"]) for row in found]
+    call.result(found, table([("network", "weights", "size", ""), *rows], "<<>"))
+    return OK
+
+
+def _where(row: dict[str, Any]) -> str:
+    return "loaded" if row["loaded"] else "here" if row["here"] else "to pull"
+
+
+def layers(call: Call) -> int:
+    """List a network's layers: how far each sees, how dense it is, its channels."""
+    network = find_network(call.arguments.network)
+    rows: list[Sequence[str]] = [("layer", "sees", "every", "channels", "")]
+    value = []
+    for name, layer in network.layers.items():
+        default = name == network.default_layer
+        remarks = ["the default"] * default + ["sees something of everything"] * layer.whole
+        row = f"{layer.field} px", f"{layer.stride} px", str(layer.channels), ", ".join(remarks)
+        rows.append((name, *row))
+        value.append({"name": name, "default": default, "field": layer.field} | dataclasses.asdict(layer))
+    call.result(value, table(rows, "<>>>"))
+    return OK
+
+
+def pull(call: Call) -> int:
+    """Fetch a network's weights, or take them from a file."""
+    row = find_network(call.arguments.network)
+    if call.arguments.weights:
+        from .weights import adopt  # noqa: PLC0415 - what fetching and hashing need
+
+        adopt(row, Path(call.arguments.weights))
+    else:
+        with call.client() as client, Bar(row.label) as bar:
+            for event in client.pull(row.name):
+                fraction = event.bytes / event.total if event.total else 0.0
+                bar.show(f"{event.bytes / 1e6:.0f} of {event.total / 1e6:.0f} MB", fraction)
+    call.result({"network": row.name}, f"{row.label} is ready: `deepdream dream IN -o OUT --network {row.name}`.")
+    return OK
+
+
+def params(call: Call) -> int:
+    """Show the parameters of a kind of job: what they mean, may be and are by default."""
+    kind = call.arguments.kind
+    if call.arguments.markdown:
+        write(markdown(kind).rstrip())
+        return OK
+    rows = [PARAMS[name] for name in JOBS[kind].params]
+    lines = [line for row in rows for line in _explained(row)]
+    call.result([_described(row) for row in rows], table(lines))
+    return OK
+
+
+def _explained(row: Param) -> list[tuple[str, str]]:
+    """A parameter for a person, as rows of a table."""
+    default = "empty" if row.default == "" else str(row.default)
+    if row.choices is not None:
+        choices = [("", f"{choice}: {text}") for choice, text in row.choices.items()]
+        return [(row.name, f"{default} by default"), ("", row.help), *choices]
+    return [(row.name, f"{default} by default; {row.range}"), ("", row.help)]
+
+
+def _described(row: Param) -> dict[str, Any]:
+    """A parameter for a program: JSON has no infinity, which stands for a limit that there is not."""
+    limits = {name: None for name in ("minimum", "maximum") if math.isinf(getattr(row, name))}
+    return dataclasses.asdict(row) | limits | {"flag": row.flag, "range": row.range}
+
+
+def serve(call: Call) -> int:
+    """Run the daemon here, until it is stopped."""
+    from .serving import serve as run  # noqa: PLC0415 - the daemon's imports are not the clients'
+
+    return run(call.arguments)
+
+
+def status(call: Call) -> int:
+    """Show what the daemon is doing; this command does not start it."""
+    with call.client(start=False) as client:
+        found = client.status()
+    counts = ", ".join(f"{count} {what}" for what, count in found["counts"].items())
+    up = duration(found["uptime_seconds"])
+    rows = [
+        ("daemon", f"version {found['version']}, process {found['pid']}, up for {up}"),
+        ("endpoint", found["endpoint"]),
+        *(("worker", _worker(worker)) for worker in found["workers"]),
+        *(("job", _job(job)) for job in found["jobs"]),
+        ("so far", counts or "no jobs"),
+        *([("last error", found["last_error"])] if found["last_error"] else []),
+        ("weights", found["weights"]),
+        ("log", found["log"]),
+    ]
+    call.result(found, table(rows))
+    return OK
+
+
+def _worker(worker: dict[str, Any]) -> str:
+    if not worker["running"]:
+        return f"{worker['device']}, asleep; the next job wakes it"
+    if "torch" not in worker:
+        return f"{worker['device']}, process {worker['pid']}, starting"
+    names = [f"{each['name']} ({each['precision']})" for each in worker["networks"]]
+    return (
+        f"{worker['device']} ({worker['device_name']}), process {worker['pid']}, torch {worker['torch']},"
+        f" {'busy' if worker['job'] else 'idle'}, {' and '.join(names) or 'no network'} loaded"
+    )
+
+
+def _job(job: dict[str, Any]) -> str:
+    how = f"{job['position']} before it" if job["state"] == "queued" else f"{job['fraction']:.0%}"
+    return f"{job['job'][:8]} {job['kind']}, {job['state']}, {how}, for {job['client'] or 'nobody'}"
+
+
+def stop(call: Call) -> int:
+    """End the daemon."""
+    if _nobody_listens(call.arguments.endpoint):
+        call.result({"running": False}, "No daemon was running.")
+        return OK
+    with call.client(start=False) as client:
+        client.shutdown()
+        client.wait_until_gone()
+    call.result({"running": False}, "The daemon has ended.")
+    return OK
+
+
+def _nobody_listens(endpoint: str | None) -> bool:
+    """Whether there is no daemon at all; whatever else may be wrong is the client's to say."""
+    from dreamwire.paths import default_endpoint  # noqa: PLC0415
+    from dreamwire.transport import connect  # noqa: PLC0415
+
+    try:
+        connect(endpoint or default_endpoint()).close()
+    except ConnectionRefusedError:
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
+
+
+def doctor(call: Call) -> int:
+    """Check the installation, a tiny dream included; say how to mend what is wrong."""
+    from .doctor import examine  # noqa: PLC0415 - looks at much that nobody else needs
+
+    checks = list(examine(call.client))
+    call.result(
+        [dataclasses.asdict(check) for check in checks], table([row for check in checks for row in check.rows])
+    )
+    return OK if all(check.ok for check in checks) else FAILED

