@@ -1,7 +1,8 @@
 """How fast it is: `.venv/bin/python -m tests.bench`, from the repository's root, after `./install/test`.
 
-It measures and judges nothing. On Linux and macOS, on the processor or a card. Sizes are WIDTHxHEIGHT, and ratios
-are those of medians. This process does without torch, so that its children's peaks of memory are their own.
+It measures and judges nothing. On Linux and macOS, on the processor or a card. Sizes are WIDTHxHEIGHT. Ratios are
+those of minimums, which others on the machine disturb least. This process does without torch, so that its
+children's peaks of memory are their own.
 """
 
 from __future__ import annotations
@@ -111,11 +112,11 @@ def _steps(wanted: dict[str, Any]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"network": network, "layer": layer, "size": size, "way": way}
         kind = "plain" if way == "plain" else "step"
         row |= _measured(kind, **row, repeats=wanted["repeats"], device=wanted["device"])
-        step, forward, ratio = row["step"]["median_ms"], "", ""
+        step, forward, ratio = row["step"]["minimum_ms"], "", ""
         if way == "plain":
             plain = step
         else:
-            row["step_per_2_forward"] = step / 2 / row["forward"]["median_ms"]
+            row["step_per_2_forward"] = step / 2 / row["forward"]["minimum_ms"]
             forward, ratio = _ms(row["forward"]), f"{row['step_per_2_forward']:.2f}"
         row["plain_per_step"] = plain / step
         speedup = f"{row['plain_per_step']:.2f}"
