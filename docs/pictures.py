@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from dreamd import codec
 from numpy.typing import NDArray
+
+from dreamd import codec
 
 PICTURES = Path(__file__).parent / "pictures"
 #: What four layers of the embedded network see in a cloud.
@@ -49,7 +50,9 @@ def _save(rows: Sequence[Sequence[NDArray[np.uint8]]], name: str, reduction: int
     """Writes pictures of one size, with a thin white line between them, reduced by a whole number."""
     lines = []
     for row in rows:
-        parts = [np.pad(_reduced(picture, reduction), ((0, 8), (0, 8), (0, 0)), constant_values=255) for picture in row]
+        parts = [
+            np.pad(_reduced(picture, reduction), ((0, 8), (0, 8), (0, 0)), constant_values=255) for picture in row
+        ]
         lines.append(np.concatenate(parts, axis=1))
     sheet = np.concatenate(lines, axis=0)[:-8, :-8]
     for note in codec.write(codec.Picture(np.ascontiguousarray(sheet)), PICTURES / name):

@@ -18,7 +18,7 @@ import numpy as np
 from dreamwire.client import Client, Image, JobCancelledError
 from dreamwire.messages import Done, Preview, PreviewIs
 
-from ..daemon.conftest import Daemon
+from ..parts.real_daemon import Daemon
 
 #: What each program imports before it can do anything.
 IMPORTS = {

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fake import FakeNetwork, ValidNetwork
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -16,6 +15,7 @@ from torch import Tensor
 from dreamd.core.dream import EmptyRegionError, Progress, Settings, dream
 from dreamd.core.objectives import Objective, energy
 from dreamd.core.region import Box
+from fake_network import FakeNetwork, ValidNetwork
 
 HIGH = energy({"high": 1.0})
 #: What `high` sees at the coarsest of three octaves, with jitter and the grid.

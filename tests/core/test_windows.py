@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fake import FakeNetwork, ValidNetwork
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -13,6 +12,7 @@ from dreamd.core.gradient import window_gradient
 from dreamd.core.objectives import energy
 from dreamd.core.region import Box, bounds, pieces
 from dreamd.core.windows import Canvas, Reach, Window, add_back, cut, reflected
+from fake_network import FakeNetwork, ValidNetwork
 
 OBJECTIVE = energy({"low": 0.3, "high": 1.0})
 

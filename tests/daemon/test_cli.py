@@ -22,8 +22,6 @@ import numpy as np
 import psutil
 import pytest
 import pyvips
-from conftest import Daemon
-from fake_daemon import fake_daemon, of_version
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
@@ -33,6 +31,8 @@ from dreamwire.errors import DreamError
 from dreamwire.messages import Error, ErrorIs, NetworksAre
 from dreamwire.networks import NETWORKS
 from dreamwire.params import JOBS, PARAMS
+from fake_daemon import fake_daemon, of_version
+from real_daemon import Daemon
 
 #: A dream that takes a blink, and one that takes longer than any test.
 BRIEF = ("--layers", "blocks.2", "--octaves", "1", "--steps", "1")

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from conftest import Daemon
 from numpy.typing import NDArray
 
 from dreamwire import transport
@@ -42,6 +41,7 @@ from dreamwire.messages import (
     encode,
 )
 from dreamwire.params import validate
+from real_daemon import Daemon
 
 #: A dream that takes a blink, and one that takes longer than any test.
 BRIEF = {"layers": "blocks.2", "octaves": 1, "steps": 1}

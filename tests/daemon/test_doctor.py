@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Daemon
-from fake_daemon import fake_daemon, of_version
 
 from dreamwire import __version__
 from dreamwire.messages import Error, ErrorIs, Message, Status, StatusIs
 from dreamwire.networks import NETWORKS
 from dreamwire.params import PARAMS
+from fake_daemon import fake_daemon, of_version
+from real_daemon import Daemon
 
 DEFAULT = NETWORKS[str(PARAMS["network"].default)]
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-import pytest
+
 from dreamwire.client import Client
 from dreamwire.errors import UnreachableError
 
@@ -98,35 +95,3 @@ class Daemon:
             except psutil.Error:
                 continue
         return mine
-
-
-@pytest.fixture
-def short_path() -> Iterator[Path]:
-    """A folder with a path short enough for sockets."""
-    folder = Path(tempfile.mkdtemp(prefix="dd-"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def place(short_path: Path) -> Iterator[Daemon]:
-    """Where a daemon can live, not started yet."""
-    daemon = Daemon(short_path)
-    yield daemon
-    daemon.end()
-
-
-@pytest.fixture
-def daemon(place: Daemon) -> Daemon:
-    """A daemon of the test's own."""
-    return place.start()
-
-
-@pytest.fixture(scope="session")
-def shared_daemon() -> Iterator[Daemon]:
-    """A daemon for tests that leave it as they found it: its network is loaded once for all."""
-    folder = Path(tempfile.mkdtemp(prefix="dd-"))
-    daemon = Daemon(folder).start()
-    yield daemon
-    daemon.end()
-    shutil.rmtree(folder, ignore_errors=True)
