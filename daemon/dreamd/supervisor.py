@@ -80,7 +80,7 @@ class Supervisor:
         address = parse_endpoint(self._options.endpoint)
         if not isinstance(address, str):
             return f"tcp://127.0.0.1:{socket.bind_to_random_port('tcp://127.0.0.1')}"
-        self._path = Path(address).with_name(f"worker-{os.getpid()}-{self.starts}-{self.device.replace(':', '')}")
+        self._path = Path(address).with_name(f"worker-{secrets.token_hex(6)}")
         mask = os.umask(0o177)
         try:
             socket.bind(f"ipc://{self._path}")

@@ -328,6 +328,19 @@ def test_jobs_of_several_clients_are_all_done(shared_daemon: Daemon) -> None:
         client.close()
 
 
+def test_every_device_has_a_worker_of_its_own(place: Daemon) -> None:
+    place.options = ("--device", "cpu,cpu")
+    with place.start().client() as client:
+        jobs = [running(client), running(client)]
+        workers = client.status()["workers"]
+        assert {worker["job"] for worker in workers} == {job.id for job in jobs}
+        assert len({worker["pid"] for worker in workers}) == 2
+        for job in jobs:
+            job.cancel()
+            with pytest.raises(JobCancelledError):
+                last(job)
+
+
 def test_a_full_queue_is_said(place: Daemon) -> None:
     place.options = ("--queue", "1")
     with place.start().client() as client:
