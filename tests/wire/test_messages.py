@@ -673,7 +673,7 @@ def test_an_error_survives_the_wire() -> None:
 
 # What nobody thought of
 
-few = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def never_fails(frames: Sequence[bytes]) -> None:
@@ -802,7 +802,7 @@ def with_pixels(message: Message) -> Message:
 any_message = st.one_of([records(kind) for kind in MESSAGES.values()]).map(with_pixels)
 
 
-@settings(few, max_examples=300)
+@settings(few, max_examples=200)
 @given(any_message)
 def test_any_message_comes_back(message: Message) -> None:
     assert message == decode(encode(message))

@@ -199,7 +199,7 @@ class Hello(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Submit(Message):
-    """A new job; answered by `accepted`, or `failed` at once. Its id makes it safe to send again."""
+    """A new job; answered by `accepted`, or `failed` if it is refused. Its id makes it safe to send again."""
 
     type, sender = "submit", "client"
     job: str = _field(job_id, _JOB)
@@ -222,7 +222,10 @@ class Cancel(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Stop(Message):
-    """End the job within a step and keep what it has: `done` follows. Idempotent; answered by `job`."""
+    """End the job within a step and keep what it has. Idempotent; answered by `job`.
+
+    `done` follows, or `cancelled` if nothing was dreamt yet.
+    """
 
     type, sender = "stop", "client"
     job: str = _field(job_id, _JOB)
