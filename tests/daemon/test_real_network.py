@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from dreamd import models, weights
+from dreamd import codec, models, weights
 from dreamd.core.dream import Progress, Settings, dream
 from dreamd.core.gradient import window_gradient
 from dreamd.core.objectives import energy
 from dreamd.core.region import Box
 from dreamd.core.windows import Canvas, Reach, Window, add_back, cut
 from dreamd.sample import cloudscape
-from dreamwire.networks import NETWORKS
+from dreamwire.networks import NETWORKS, Network
 from dreamwire.params import context_pixels, validate
 
 ROW = NETWORKS["efficientnet_lite0"]
@@ -93,6 +96,33 @@ def test_the_cloud_dreams_and_the_sky_is_left_alone(
     source = image[progress.region.index]
     assert torch.equal(picture[:, ~inside], source[:, ~inside])
     assert float((picture - source).abs()[:, inside].mean()) > 0.02
+
+
+#: Photographs of scikit-image, and what is in them by the numbers of ILSVRC.
+PHOTOGRAPHS = {
+    "chelsea.png": (281, 282, 285),  # tabby, tiger cat, Egyptian cat
+    "coffee.png": (967,),  # espresso
+    "motorcycle_left.png": (665,),  # moped
+}
+
+
+@pytest.mark.parametrize(
+    "row", [NETWORKS[f"efficientnet_lite{number}"] for number in range(3)], ids=lambda row: row.name
+)
+@pytest.mark.parametrize("photograph", PHOTOGRAPHS)
+def test_real_photographs_are_recognised(row: Network, photograph: str) -> None:
+    network = models.load(row, weights.require(row), torch.device("cpu"), torch.float32)
+    spec = importlib.util.find_spec("skimage")
+    assert spec is not None
+    assert spec.origin is not None
+    image = codec.read(Path(spec.origin).parent / "data" / photograph).pixels[..., :3]
+    side = min(image.shape[:2])
+    top, left = ((extent - side) // 2 for extent in image.shape[:2])
+    square = (
+        torch.from_numpy(image[top : top + side, left : left + side].copy()).permute(2, 0, 1)[None].float() / 255
+    )
+    seen = F.interpolate(square, (row.classes_at, row.classes_at), mode="bicubic", antialias=True).clamp(0, 1)
+    assert int(network.classify(seen)[0].argmax()) in PHOTOGRAPHS[photograph]
 
 
 def test_bfloat16_dreams_much_the_same(cloud: tuple[Tensor, Tensor]) -> None:
