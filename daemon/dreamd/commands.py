@@ -142,28 +142,17 @@ def _job(job: dict[str, Any]) -> str:
 
 def stop(call: Call) -> int:
     """End the daemon."""
-    if _nobody_listens(call.arguments.endpoint):
-        call.result({"running": False}, "No daemon was running.")
-        return OK
-    with call.client(start=False) as client:
-        client.shutdown()
-        client.wait_until_gone()
-    call.result({"running": False}, "The daemon has ended.")
-    return OK
-
-
-def _nobody_listens(endpoint: str | None) -> bool:
-    """Whether there is no daemon at all; whatever else may be wrong is the client's to say."""
-    from dreamwire.paths import default_endpoint  # noqa: PLC0415
-    from dreamwire.transport import connect  # noqa: PLC0415
+    from dreamwire.errors import NobodyListensError  # noqa: PLC0415
 
     try:
-        connect(endpoint or default_endpoint()).close()
-    except ConnectionRefusedError:
-        return True
-    except (OSError, ValueError):
-        pass
-    return False
+        with call.client(start=False) as client:
+            client.shutdown()
+            client.wait_until_gone()
+    except NobodyListensError:
+        call.result({"running": False}, "No daemon was running.")
+    else:
+        call.result({"running": False}, "The daemon has ended.")
+    return OK
 
 
 def doctor(call: Call) -> int:

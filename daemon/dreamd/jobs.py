@@ -73,7 +73,7 @@ class Jobs:
 
     def add(self, job: Job) -> None:
         """Queues a job. Raises `DreamError` queue_full with the limit in its message."""
-        waiting = [each for line in self._lines.values() for each in line]
+        waiting = self.waiting
         mine = self._lines.get(job.client, ())
         for count, limit, what in (
             (len(waiting) + 1, self.limits.queue, "jobs waiting"),
@@ -92,6 +92,11 @@ class Jobs:
                 )
         self._jobs[job.id] = job
         self._lines.setdefault(job.client, deque()).append(job)
+
+    @property
+    def waiting(self) -> list[Job]:
+        """Jobs that nobody has taken yet."""
+        return [job for line in self._lines.values() for job in line]
 
     def next(self) -> Job | None:
         """Takes the next job from the queue; None if none waits."""

@@ -13,6 +13,8 @@ from dreamwire.errors import DreamError
 from dreamwire.messages import Array, Buffer
 
 _DTYPES: Mapping[str, torch.dtype] = {"uint8": torch.uint8, "uint16": torch.uint16, "float32": torch.float32}
+#: The largest number of 16-bit float pictures. Beyond it a dream's steps would be lost in rounding.
+LARGEST = 65504.0
 #: What white is in each type.
 _WHITE: Mapping[str, float] = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
 
@@ -26,14 +28,15 @@ class Picture:
 
     @classmethod
     def read(cls, array: Array, frame: Buffer) -> Picture:
-        """The picture of an `Array` and its frame. Raises `DreamError` bad_input for NaN and infinity."""
+        """The picture of an `Array` and its frame. Raises `DreamError` bad_input for NaN and beyond `LARGEST`."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a frame is read-only: nothing here writes into it
             pixels = torch.frombuffer(frame, dtype=_DTYPES[array.dtype]).view(array.shape)
-        if array.dtype == "float32" and not bool(pixels.sum(dtype=torch.float64).isfinite()):
+        if array.dtype == "float32" and not bool((pixels.abs() <= LARGEST).all()):
             raise DreamError(
                 "bad_input",
-                f"The {array.name} holds values that are not finite numbers; replace them and try again.",
+                f"The {array.name} holds values that are no numbers, or beyond ±{LARGEST:g}, where white is 1."
+                " Replace them and try again.",
             )
         return cls(pixels, array.dtype)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor
 from dreamwire.errors import DreamError
 from dreamwire.messages import Array, Done, Message, PreviewIs, Submit
 from dreamwire.messages import Progress as ProgressIs
-from dreamwire.params import Value, layer_weights
+from dreamwire.params import Value, format_layers, layer_weights
 
 from .core.dream import EmptyRegionError, Progress
 from .core.pyramid import resize
@@ -127,7 +128,7 @@ class Run:
             steps=progress.steps,
             fraction=progress.fraction,
             seconds_left=elapsed * (1 - progress.fraction) / progress.fraction,
-            value=progress.value,
+            value=progress.value if math.isfinite(progress.value) else 0.0,
         )
 
     def _preview(self, progress: Progress, picture: Picture, max_side: int) -> PreviewIs:
@@ -152,7 +153,7 @@ def _used(task: Task) -> dict[str, Any]:
     weights = task.network.row.weights
     return {
         "network": task.network.row.name,
-        "layers": "+".join(layer_weights(task.params)),
+        "layers": format_layers(layer_weights(task.params)),
         "weights": weights.file,
         "weights_sha256": weights.sha256,
         "precision": str(task.network.dtype).removeprefix("torch."),

@@ -184,7 +184,7 @@ class Front:
             status = worker.died()
             if status is not None:
                 self._worker_died(worker, status)
-            elif worker.running and not worker.job and now - worker.idle_since > self._options.idle:
+            elif worker.ready and not worker.job and now - worker.idle_since > self._options.idle:
                 log.info("idle for %g s", self._options.idle)
                 worker.stop()
         for job in self._jobs:
@@ -194,7 +194,11 @@ class Front:
                 if not job.delivered:
                     self._deliver(job)
             elif job.state == "queued":
-                self._send_event(job, Progress(job=job.id, state="queued", position=self._jobs.position(job)))
+                position = self._jobs.position(job)
+                # The first in the queue of an idle daemon waits for nobody but the worker, which is starting.
+                starting = position == 0 and not any(worker.job for worker in self._workers)
+                state = "loading" if starting else "queued"
+                self._send_event(job, Progress(job=job.id, state=state, position=position))
             else:
                 self._send_event(job, job.progress or Progress(job=job.id, state="loading"))
                 self._send_preview(job)
@@ -271,10 +275,11 @@ class Front:
                     self._cancel_job(job)
 
     def _hello(self, client: Client, message: Hello, frame: zmq.Frame) -> Message:
-        if not self._listener.admits(message.token, frame):
+        # Ids that clients choose themselves do not begin with 0; such an id could be another one's of before.
+        if not self._listener.admits(message.token, frame) or client[0] != 0:
             raise DreamError(
                 "unauthorized",
-                "The daemon does not know you: its token is missing or wrong."
+                "The daemon does not know you: its token is missing or wrong, or the connection chose its own id."
                 " Run the client as the same user as the daemon.",
             )
         if VERSION not in message.versions:
@@ -282,7 +287,7 @@ class Front:
                 "version",
                 f"The daemon ({__version__}) speaks version {VERSION} of the protocol, {message.client} speaks"
                 f" {', '.join(map(str, message.versions))}. Install the same version of both, then run"
-                " `deepdream stop`.",
+                f" `deepdream stop`, or end the process {os.getpid()}.",
             )
         self._clients[client] = message.client
         while len(self._clients) > MAX_CLIENTS:
@@ -435,12 +440,12 @@ class Front:
     def _assign(self) -> None:
         """Gives waiting jobs to idle workers."""
         for number, worker in enumerate(self._workers):
-            if worker.job or self._ending:
+            if worker.job or self._ending or not self._jobs.waiting:
                 continue
-            job = self._jobs.next()
-            if job is None:
-                return
             worker.start()
+            job = self._jobs.next() if worker.ready else None
+            if job is None:
+                continue
             worker.job, job.worker, job.state = job.id, number, "running"
             worker.forward(job.frames)
             job.frames = ()  # the worker has them; here they only take room
@@ -469,18 +474,25 @@ class Front:
         log.error("worker %s died with %s", worker.pid, how)
         self._hear_worker(worker)  # what it said before it died
         job = self._jobs.get(worker.job)
-        ready = bool(worker.status)
+        ready = worker.ready
         worker.stop()
         if job is not None and not job.has_ended:
             error = DreamError(
                 "internal",
-                f"The process that dreams died ({how}) in the middle of the job. Try again: a new one is started."
-                " If it happens again, a smaller window or region needs less memory.",
+                f"The process that dreams died ({how}) in the middle of the job. Try again: a new one will be"
+                " started. If it happens again, a smaller window or region needs less memory.",
                 retryable=True,
             )
             self._end(job, Failed(job=job.id, error=Error.of(error)))
-        if ready:  # one that dies before it is ready is tried again when a job needs it, not for ever
-            worker.start()
+        # The next job starts another one. If none can be started, nobody shall wait for it.
+        if not ready and not any(other.running for other in self._workers):
+            for waiting in self._jobs.waiting:
+                error = DreamError(
+                    "internal",
+                    f"The process that dreams cannot be started ({how}). {self._options.log} says why;"
+                    " `deepdream doctor` checks the installation.",
+                )
+                self._end(waiting, Failed(job=waiting.id, error=Error.of(error)))
 
     # Networks and the daemon itself
 

@@ -8,11 +8,13 @@ import secrets
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import zmq
 
+from dreamwire.errors import DreamError
 from dreamwire.messages import Hello, Message, Shutdown, decode, encode
 from dreamwire.transport import parse_endpoint
 
@@ -32,13 +34,16 @@ ENVIRONMENT = {
 
 
 class Supervisor:
-    """One worker process and the PAIR socket to it; started when needed, ended when idle."""
+    """One worker process and the socket to it; started when needed, ended when idle.
+
+    The socket is a ROUTER, so that a stranger who finds it neither takes the worker's place nor keeps it out.
+    """
 
     def __init__(self, context: zmq.Context[Any], options: Options, device: str) -> None:
         self._context, self._options, self.device = context, options, device
         self._process: subprocess.Popen[bytes] | None = None
         self.socket: zmq.Socket[bytes] | None = None
-        self._greeted = False
+        self._peer: bytes | None = None
         self.status: dict[str, Any] = {}
         self.job = ""
         self.idle_since = time.monotonic()
@@ -53,12 +58,12 @@ class Supervisor:
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Starts the process if it does not run; it is ready for jobs at once, which wait in its socket."""
+        """Starts the process if it does not run."""
         if self._process:
             return
         self.starts += 1
-        self._secret, self._greeted = secrets.token_hex(16), False
-        self.socket = self._context.socket(zmq.PAIR)
+        self._secret, self._peer = secrets.token_hex(16), None
+        self.socket = self._context.socket(zmq.ROUTER)
         self.socket.linger = 0
         self.socket.set_hwm(0)
         endpoint = self._bind(self.socket)
@@ -88,27 +93,37 @@ class Supervisor:
             os.umask(mask)
         return f"ipc://{self._path}"
 
+    @property
+    def ready(self) -> bool:
+        """Whether the process has reported, and proved that it is ours."""
+        return self._peer is not None
+
     def send(self, message: Message) -> None:
         self.forward(encode(message))
 
-    def forward(self, frames: Any) -> None:
-        """Passes frames on to the worker without a copy."""
-        assert self.socket is not None  # noqa: S101 - callers start the worker first
-        self.socket.send_multipart(frames, copy=False)
+    def forward(self, frames: Sequence[Any]) -> None:
+        """Passes frames on to the worker without a copy; nothing is sent to one that is not ready."""
+        if self.socket is not None and self._peer is not None:
+            self.socket.send_multipart([self._peer, *frames], copy=False)
 
     def receive(self) -> tuple[Message, list[zmq.Frame]] | None:
         """The next message of the worker and its frames, if there is one."""
         while self.socket is not None and self.socket.poll(0):
-            frames = self.socket.recv_multipart(copy=False)
-            message = decode([frame.buffer for frame in frames])
-            if self._greeted:
-                return message, frames
-            if not (isinstance(message, Hello) and secrets.compare_digest(message.token, self._secret)):
+            peer, *frames = self.socket.recv_multipart(copy=False)
+            if peer.bytes == self._peer:
+                return decode([frame.buffer for frame in frames]), frames
+            if self._peer is None and self._is_ours(frames):
+                self._peer = peer.bytes
+            else:
                 log.warning("a stranger knocked at the worker's socket")
-                self.stop()
-                return None
-            self._greeted = True
         return None
+
+    def _is_ours(self, frames: Sequence[zmq.Frame]) -> bool:
+        try:
+            message = decode([frame.buffer for frame in frames])
+        except DreamError:
+            return False
+        return isinstance(message, Hello) and secrets.compare_digest(message.token.encode(), self._secret.encode())
 
     def died(self) -> int | None:
         """The exit status of a process that has ended by itself; None while it runs or when it was stopped."""
@@ -119,8 +134,9 @@ class Supervisor:
         process, self._process = self._process, None
         self.status, self.job = {}, ""
         if process is not None:
-            if process.poll() is None and self._greeted:
-                self.send_shutdown()
+            if process.poll() is None and not self.ready:
+                process.kill()  # it has nothing to lose
+            self.send(Shutdown())
             assert process.stdin is not None  # noqa: S101
             process.stdin.close()
             try:
@@ -131,10 +147,6 @@ class Supervisor:
             log.info("worker %d ended with %s", process.pid, process.returncode)
         if self.socket is not None:
             self.socket.close(linger=0)
-            self.socket = None
+            self.socket = self._peer = None
             if hasattr(self, "_path"):
                 self._path.unlink(missing_ok=True)
-
-    def send_shutdown(self) -> None:
-        if self.socket is not None:
-            self.send(Shutdown())

@@ -1,6 +1,6 @@
 """The worker: a process of its own that holds torch and the networks, and runs one job after the other.
 
-It speaks the daemon's own protocol over a PAIR socket: `submit`, `cancel`, `stop`, `unload` come in; `progress`,
+It speaks the daemon's own protocol over a DEALER socket: `submit`, `cancel`, `stop`, `unload` come in; `progress`,
 `preview` and the job's end go out, ready to be passed on to the client; `status_is` tells the front what it holds.
 A fault of a device's driver costs this process and its job, and not the daemon.
 """
@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 
@@ -142,7 +141,9 @@ def _end_with_parent() -> None:
     """Ends this process when the front does, however that ends: its end of our standard input is then closed."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        # Not by sys.stdin, whose lock would trouble an interpreter that ends by itself.
+        while os.read(0, 1024):
+            pass
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -161,12 +162,16 @@ def main() -> None:
     _end_with_parent()
     # Ctrl-C in the daemon's terminal is the front's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         socket.linger = 2000
         socket.set_hwm(0)  # the front always reads
         socket.connect(arguments.connect)
         socket.send_multipart(encode(Hello(versions=(1,), client="worker", token=os.environ[SECRET])))
-        Worker(socket, choose_device(arguments.device), arguments.memory << 20).run(arguments.preload)
+        try:
+            Worker(socket, choose_device(arguments.device), arguments.memory << 20).run(arguments.preload)
+        except Exception:
+            log.exception("the worker ends")
+            raise
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import zmq
 from numpy.typing import NDArray
 
 from dreamwire import transport
@@ -211,7 +212,8 @@ def test_bad_parameters_are_refused_with_what_to_do(client: Client, params: Any,
 def test_bad_pixels_are_refused_with_what_to_do(client: Client) -> None:
     nan = picture(dtype="float32")
     nan[3, 3, 1] = np.nan
-    assert "finite" in refused(client, "bad_input", image=image(nan))
+    assert "no numbers" in refused(client, "bad_input", image=image(nan))
+    assert "65504" in refused(client, "bad_input", image=image(np.full((9, 9, 3), 1e18, np.float32)))
     assert "mask is empty" in refused(client, "bad_input", mask=image(np.zeros((48, 64, 1), np.float32)))
     assert "between 0 and 1" in refused(client, "bad_input", mask=image(2 * spot()))
     assert "64x48" in refused(client, "bad_input", mask=image(spot(47, 64)))
@@ -443,6 +445,32 @@ def test_a_killed_daemon_is_noticed_takes_its_worker_along_and_can_be_started_ag
     assert daemon.socket.exists()  # what it left behind is no obstacle
     with daemon.start().client() as client:
         assert pixels(dreamt(client, picture())).shape == (48, 64, 3)
+
+
+def test_a_worker_that_cannot_start_fails_the_job_and_not_the_daemon(place: Daemon) -> None:
+    broken = place.folder / "broken"
+    broken.mkdir()
+    (broken / "torch.py").write_text("raise ImportError('no torch here')")
+    place.environment["PYTHONPATH"] = str(broken)
+    with place.start().client() as client:
+        with pytest.raises(DreamError, match=r"cannot be started.*daemon\.log"):
+            dreamt(client, picture())
+        client.ping()
+
+
+def test_a_stranger_at_the_workers_socket_gets_nothing(daemon: Daemon) -> None:
+    """Over TCP the port of a worker can be found: whoever knocks first must neither get pixels nor keep it out."""
+    with daemon.client() as client, zmq.Context() as context:
+        dreamt(client, picture())
+        (path,) = daemon.socket.parent.glob("worker-*")
+        with context.socket(zmq.DEALER) as stranger:
+            stranger.linger = 0
+            stranger.connect(f"ipc://{path}")
+            stranger.send_multipart([b"DD1", b"rubbish"])
+            stranger.send_multipart(encode(Hello(versions=(1,), client="worker", token="ünknown")))  # noqa: S106
+            assert pixels(dreamt(client, picture())).shape == (48, 64, 3)
+            assert not stranger.poll(100)
+    eventually(lambda: daemon.log.count("stranger") == 2)
 
 
 def test_a_second_daemon_says_so_and_ends_well(daemon: Daemon) -> None:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from . import __version__, launch, paths
-from .errors import DreamError, UnreachableError
+from .errors import DreamError, NobodyListensError, UnreachableError
 from .messages import (
     ENDS,
     VERSION,
@@ -64,6 +64,8 @@ from .transport import Transport, connect
 
 Answer = TypeVar("Answer", bound=Message)
 
+#: Bytes of the largest frame taken from a daemon, which is the user's own: 256 megapixels of float32 RGBA.
+MAX_FRAME = 4 << 30
 #: Seconds in which the daemon answers whatever is not a job; it does so at once unless the machine is suspended.
 PATIENCE = 10.0
 
@@ -113,7 +115,7 @@ class Client:
         if transport is not None:
             return transport
         if not start:
-            raise UnreachableError(
+            raise NobodyListensError(
                 f"No Deep Dream daemon answers at {self.endpoint}. Start one with `deepdream serve`."
             )
         if starting is not None:
@@ -126,15 +128,18 @@ class Client:
 
     def _try(self) -> Transport | None:
         try:
-            return connect(self.endpoint)
+            return connect(self.endpoint, max_frame=MAX_FRAME)
         except ValueError as error:
             raise UnreachableError(str(error)) from error
         except PermissionError as error:
             raise UnreachableError(f"The daemon at {self.endpoint} belongs to another user.") from error
         except ConnectionRefusedError:
             return None  # nobody listens
-        except (OSError, TimeoutError) as error:
-            raise UnreachableError(f"What answers at {self.endpoint} is no Deep Dream daemon: {error}.") from error
+        except OSError as error:
+            raise UnreachableError(
+                f"What listens at {self.endpoint} does not answer as a Deep Dream daemon: it is suspended, or"
+                f" another program. {error}"
+            ) from error
 
     def _answers(self) -> bool:
         transport = self._try()
@@ -188,6 +193,14 @@ class Client:
             on_disconnect="keep" if keep else "cancel",
             frames=tuple(each.pixels for each in given.values()),
         )
+        for name, each in given.items():
+            largest = self.welcome.limits.get("frame", MAX_FRAME)
+            if memoryview(each.pixels).nbytes > largest:
+                raise DreamError(
+                    "limit",
+                    f"The {name} is larger than the {largest / 1e6:.0f} MB that the daemon takes at once."
+                    " Select a smaller region, or start the daemon with a larger --megapixels.",
+                )
         accepted = self._request(submit, Accepted)
         return Job(self, submit.job, accepted.position)
 
@@ -255,7 +268,7 @@ class Client:
             message = self._receive(None if deadline is None else max(0.0, deadline - time.monotonic()))
             if message is None:
                 raise UnreachableError(
-                    f"The daemon at {self.endpoint} does not answer. `deepdream doctor` says more."
+                    f"The daemon at {self.endpoint} does not answer; its log says what it is at."
                 )
             if message.request != request:
                 self._keep(message)

@@ -45,3 +45,7 @@ class DreamError(Exception):
 
 class UnreachableError(Exception):
     """No daemon answers at the endpoint and none could be started; the message says what to do."""
+
+
+class NobodyListensError(UnreachableError):
+    """There is no daemon at the endpoint, and none was to be started."""

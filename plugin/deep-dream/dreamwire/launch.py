@@ -24,8 +24,9 @@ def daemon_command() -> Sequence[str]:
     Raises `UnreachableError` when none is installed.
     """
     written = paths.data_dir() / COMMAND_FILE
-    if written.is_file():
-        return written.read_text(encoding="utf-8").splitlines()
+    command = written.read_text(encoding="utf-8").splitlines() if written.is_file() else []
+    if command:
+        return command
     beside = Path(sys.executable).with_name("deepdream.exe" if sys.platform == "win32" else "deepdream")
     found = str(beside) if beside.is_file() else shutil.which("deepdream")
     if found is None:
@@ -43,10 +44,17 @@ def start(endpoint: str, answers: Callable[[], bool]) -> None:
     """
     command = [*daemon_command(), "serve", "--endpoint", endpoint]
     log_dir = paths.log_dir()
-    log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     words = log_dir / "daemon.out"
     try:
-        with words.open("wb") as output:
+        log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        output = words.open("wb")
+    except OSError as error:
+        raise UnreachableError(
+            f"The daemon cannot write its log into {log_dir} ({error.strerror}). Mend that folder, or name another"
+            " one by DEEPDREAM_LOGS."
+        ) from error
+    try:
+        with output:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

@@ -258,7 +258,7 @@ def validate(kind: str, given: Mapping[str, object]) -> dict[str, Value]:
     names = find_job(kind).params
     for name in given:
         if name not in names:
-            raise DreamError("bad_params", f"There is no parameter {name!r:.60}{_nearest(str(name), names)}.")
+            raise DreamError("bad_params", f"There is no parameter {name!r:.60}{_nearest(str(name), names)}")
     values = defaults(kind) | {name: PARAMS[name].check(value) for name, value in given.items()}
     if "layers" in values:
         _check_layers(values)
@@ -273,7 +273,7 @@ def _check_layers(values: Mapping[str, Value]) -> None:
         if layer is None:
             raise DreamError(
                 "bad_params",
-                f"{network.name} has no layer {name!r:.60}{_nearest(name, network.layers)};"
+                f"{network.name} has no layer {name!r:.60}{_nearest(name, network.layers)}"
                 f" `deepdream layers {network.name}` lists them.",
             )
         if chosen and chosen[-1] >= layer.channels:
@@ -285,7 +285,7 @@ def _check_layers(values: Mapping[str, Value]) -> None:
 
 def _nearest(name: str, names: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(names), n=3)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"; did you mean {' or '.join(near)}?" if near else "."
 
 
 _TERM = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(?:\*\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?))?\s*")
@@ -318,6 +318,11 @@ def parse_layers(text: str) -> dict[str, float]:
         f"layers is {text!r:.80}, but must be at most 16 different layers, such as blocks.8*0.5+blocks.10, with"
         f" weights from {WEIGHTS[0]:g} to {WEIGHTS[1]:g}, or negative ones.",
     )
+
+
+def format_layers(layers: Mapping[str, float]) -> str:
+    """The inverse of `parse_layers`."""
+    return "+".join(name if weight == 1 else f"{name}*{weight:g}" for name, weight in layers.items())
 
 
 def layer_weights(values: Mapping[str, Value]) -> dict[str, float]:
