@@ -8,9 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# The binomial filter of Burt and Adelson, "The Laplacian pyramid as a compact image code" (1983).
-_KERNEL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
-
 
 def octave_sizes(height: int, width: int, octaves: int, scale: float) -> list[tuple[int, int]]:
     """Sizes of the octaves from coarse to fine; the last is the picture's own."""
@@ -82,15 +79,28 @@ def _scaled(patches: Sequence[Tensor], size: float) -> list[Tensor]:
 
 def reduce(image: Tensor) -> Tensor:
     """`image (C, H, W)` blurred and halved to `(C, ceil(H/2), ceil(W/2))`."""
-    kernel = image.new_tensor(_KERNEL)
-    image = F.pad(image[:, None], (2, 2, 2, 2), mode="replicate")
-    image = F.conv2d(image, kernel.view(1, 1, 1, 5), stride=(1, 2))
-    return F.conv2d(image, kernel.view(1, 1, 5, 1), stride=(2, 1))[:, 0]
+    # Sums of slices, a third of the time of a convolution with one channel.
+    image = F.pad(image, (2, 2, 2, 2), mode="replicate")
+    rows, columns = ((side - 3) // 2 for side in image.shape[-2:])
+    image = _binomial([image[:, :, tap : tap + 2 * columns - 1 : 2] for tap in range(5)])
+    return _binomial([image[:, tap : tap + 2 * rows - 1 : 2] for tap in range(5)])
+
+
+def _binomial(taps: Sequence[Tensor]) -> Tensor:
+    """Five neighbours weighted by 1 4 6 4 1 (Burt and Adelson, "The Laplacian pyramid", 1983)."""
+    first, second, middle, fourth, fifth = taps
+    return (first + fifth).add_(second + fourth, alpha=4).add_(middle, alpha=6).mul_(1 / 16)
 
 
 def expand(image: Tensor, size: Sequence[int]) -> Tensor:
     """`image (C, h, w)` doubled to `size` and smoothed: the inverse of `reduce` on what is smooth."""
-    kernel = 2 * image.new_tensor(_KERNEL)
-    image = F.pad(image[:, None], (1, 1, 1, 1), mode="replicate")
-    image = F.conv_transpose2d(image, kernel.view(1, 1, 5, 1), stride=(2, 1))[:, :, 4 : 4 + size[0]]
-    return F.conv_transpose2d(image, kernel.view(1, 1, 1, 5), stride=(1, 2))[:, 0, :, 4 : 4 + size[1]]
+    channels, height, width = image.shape
+    image = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    # Of the five taps, pixels of the source meet the 1st, 3rd and 5th, those between them the 2nd and 4th.
+    tall = image.new_empty(channels, 2 * height, width + 2)
+    tall[:, 0::2] = (image[:, :-2] + image[:, 2:]).add_(image[:, 1:-1], alpha=6).mul_(1 / 8)
+    tall[:, 1::2] = (image[:, 1:-1] + image[:, 2:]).mul_(1 / 2)
+    large = image.new_empty(channels, 2 * height, 2 * width)
+    large[:, :, 0::2] = (tall[:, :, :-2] + tall[:, :, 2:]).add_(tall[:, :, 1:-1], alpha=6).mul_(1 / 8)
+    large[:, :, 1::2] = (tall[:, :, 1:-1] + tall[:, :, 2:]).mul_(1 / 2)
+    return large[:, : size[0], : size[1]]
