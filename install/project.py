@@ -10,12 +10,14 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 LOG = ROOT / ".venv.log"
+ADVICE = "Is there a connection, and room on the disk? Debian and Ubuntu need the package python3-venv."
 
 
 def ready(extra: str = "") -> float:
@@ -26,20 +28,31 @@ def ready(extra: str = "") -> float:
     # What was installed with an extra serves without it, too.
     if any(done.read_text() == wanted for done in VENV.glob(f"installed-{extra or '*'}")):
         return 0.0
-    target = f"{ROOT}[{extra}]" if extra else str(ROOT)
-    constraints = str(ROOT / "constraints.txt")
-    uv = shutil.which("uv")
-    if uv:
-        # uv chooses torch's build for the machine; without a card it is the small one.
-        _run([uv, "venv", "--allow-existing", "--python", sys.executable, str(VENV)], "Making .venv")
-        install = [uv, "pip", "install", "--python", str(PYTHON), "--torch-backend", "auto"]
-    else:
+    packages = ["-c", str(ROOT / "constraints.txt"), "-e", f"{ROOT}[{extra}]" if extra else str(ROOT)]
+    if not _install_by_uv(packages):
         if not PYTHON.is_file():
-            _run([sys.executable, "-m", "venv", str(VENV)], "Making .venv")
-        install = [str(PYTHON), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    _run([*install, "-c", constraints, "-e", target], "Installing, torch takes longest")
+            run([sys.executable, "-m", "venv", str(VENV)], "Making .venv")
+        pip = [str(PYTHON), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
+        run([*pip, *packages], "Installing, torch takes longest")
     stamp.write_text(wanted)
     return time.monotonic() - started
+
+
+def _install_by_uv(packages: Sequence[str]) -> bool:
+    """Installs with uv if it is there: it is quick, and chooses torch's build for the machine. Whether it could."""
+    uv = shutil.which("uv")
+    if uv is None or (PYTHON.is_file() and not (VENV / "uv").exists()):
+        return False
+    try:
+        run([uv, "venv", "--allow-existing", "--python", sys.executable, str(VENV)], "Making .venv")
+        (VENV / "uv").touch()
+        install = [uv, "pip", "install", "--python", str(PYTHON), "--torch-backend", "auto"]
+        run([*install, *packages], "Installing by uv")
+    except SystemExit as failure:
+        print(f"{failure}\nTrying again with pip.", file=sys.stderr)
+        shutil.rmtree(VENV, ignore_errors=True)
+        return False
+    return True
 
 
 def _fingerprint() -> str:
@@ -48,8 +61,8 @@ def _fingerprint() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest() + sys.version
 
 
-def _run(command: list[str], what: str) -> None:
-    """Runs an installer, showing on one line what it is at; its words are kept in `.venv.log`."""
+def run(command: Sequence[str | Path], what: str) -> None:
+    """Runs what takes a while, showing on one line what it is at; its words are kept in `.venv.log`."""
     started = time.monotonic()
     with LOG.open("w+") as log:
         try:
@@ -67,8 +80,7 @@ def _run(command: list[str], what: str) -> None:
         if process.returncode:
             log.seek(0)
             words = log.read().strip()
-            advice = "Is there a connection? Debian and Ubuntu need the package python3-venv."
-            sys.exit(f"{words[-2000:]}\n\n{what} failed. {advice} The whole story is in {LOG}.")
+            sys.exit(f"{words[-2000:]}\n\n{what} failed. {ADVICE} The whole story is in {LOG}.")
     print(f"{what}: done in {time.monotonic() - started:.0f} s.", file=sys.stderr, flush=True)
 
 

@@ -31,8 +31,8 @@ def main() -> int:
     if image is None:
         image, mask = SAMPLE / "cloud.png", SAMPLE / "cloud-mask.png"
         SAMPLE.mkdir(exist_ok=True)
-        if not (image.is_file() and mask.is_file()) and _run(["-m", "dreamd.sample", image, mask]):
-            return 1
+        if not (image.is_file() and mask.is_file()):
+            project.run([project.PYTHON, "-m", "dreamd.sample", image, mask], "Drawing a cloud")
     drawing = time.monotonic() - started
     command = ["dream", image, *(["--mask", mask] if mask else []), "-o", "dream.png"]
     result = subprocess.run(
@@ -70,10 +70,6 @@ What next:
       end the daemon, which keeps the network loaded for the next dream"""
     )
     return 0
-
-
-def _run(arguments: list[str | Path]) -> int:
-    return subprocess.run([project.PYTHON, *arguments], check=False).returncode
 
 
 if __name__ == "__main__":
