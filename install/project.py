@@ -39,7 +39,7 @@ def ready(extra: str = "") -> float:
 
 
 def _install_by_uv(packages: Sequence[str]) -> bool:
-    """Installs with uv if it is there: it is quick, and chooses torch's build for the machine. Whether it could."""
+    """Installs by uv if it is there: it is quick, and chooses torch's build by the machine. Whether it could."""
     uv = shutil.which("uv")
     if uv is None or (PYTHON.is_file() and not (VENV / "uv").exists()):
         return False
