@@ -155,8 +155,8 @@ def read_mask(path: StrPath, size: tuple[int, int], *, threshold: bool = False) 
     if picture.size != size:
         raise DreamError(
             "bad_input",
-            f"the mask {path} has {_size(*picture.size)} pixels and the picture {_size(*size)}; "
-            "make both the same size",
+            f"The mask {path} does not fit: it has {_size(*picture.size)} pixels, the picture {_size(*size)}."
+            " Make both the same size.",
         )
     values = convert(picture.pixels, "float32")
     mask: Array
@@ -350,11 +350,15 @@ def _reason(error: pyvips.Error) -> str:
 
 
 def _unreadable(path: Path, why: str, remedy: str) -> DreamError:
-    return DreamError("bad_input", f"cannot read {path}: {why}; {remedy}")
+    return DreamError("bad_input", f"{path} cannot be read: {why}. {_sentence(remedy)}")
 
 
 def _unwritable(path: Path, why: str, remedy: str) -> DreamError:
-    return DreamError("bad_input", f"cannot write {path}: {why}; {remedy}")
+    return DreamError("bad_input", f"{path} cannot be written: {why}. {_sentence(remedy)}")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _size(height: int, width: int) -> str:
