@@ -198,9 +198,9 @@ class Front:
                 # The first in the queue of an idle daemon waits for nobody but the worker, which is starting.
                 starting = position == 0 and not any(worker.job for worker in self._workers)
                 state = "loading" if starting else "queued"
-                self._send_event(job, Progress(job=job.id, state=state, position=position))
+                self._send_for(job, encode(Progress(job=job.id, state=state, position=position)))
             else:
-                self._send_event(job, job.progress or Progress(job=job.id, state="loading"))
+                self._send_for(job, encode(job.progress or Progress(job=job.id, state="loading")))
                 self._send_preview(job)
         for job in self._jobs.expire(now):
             log.info("job %s: its result was not fetched in time", job.id)
@@ -412,28 +412,24 @@ class Front:
 
     def _deliver(self, job: Job) -> None:
         """Sends a job's end, now or, if the client reads too slowly, at a later tick."""
-        if job.client is not None:
-            try:
-                job.delivered = bool(self._send(job.client, job.end))
-            except GoneError:
-                self._client_gone(job.client)
+        job.delivered = bool(self._send_for(job, job.end))
 
-    def _send_event(self, job: Job, message: Message) -> None:
-        if job.client is not None:
-            try:
-                self._send(job.client, encode(message))
-            except GoneError:
-                self._client_gone(job.client)
+    def _send_for(self, job: Job, frames: Sequence[Any], *, track: bool = False) -> Any:
+        """As `_send`, to whoever wants the job's events; False if there is nobody, or nobody any more."""
+        if job.client is None:
+            return False
+        try:
+            return self._send(job.client, frames, track=track)
+        except GoneError:
+            self._client_gone(job.client)
+            return False
 
     def _send_preview(self, job: Job) -> None:
         """Sends the latest preview once the one before has left, so that a slow reader costs no memory."""
         if job.preview is None or job.client is None or (job.sending is not None and not job.sending.done):
             return
         frames, job.preview = job.preview, None
-        try:
-            job.sending = self._send(job.client, frames, track=True) or None
-        except GoneError:
-            self._client_gone(job.client)
+        job.sending = self._send_for(job, frames, track=True) or None
 
     # Workers
 
@@ -464,7 +460,7 @@ class Front:
                 continue
             elif isinstance(message, Progress):
                 job.progress = message
-                self._send_event(job, message)
+                self._send_for(job, frames)
             elif isinstance(message, PreviewIs):
                 job.preview = [frame.buffer for frame in frames]  # what came as a frame cannot be tracked
                 self._send_preview(job)

@@ -44,6 +44,7 @@ class Supervisor:
         self._process: subprocess.Popen[bytes] | None = None
         self.socket: zmq.Socket[bytes] | None = None
         self._peer: bytes | None = None
+        self._path: Path | None = None
         self.status: dict[str, Any] = {}
         self.job = ""
         self.idle_since = time.monotonic()
@@ -148,5 +149,5 @@ class Supervisor:
         if self.socket is not None:
             self.socket.close(linger=0)
             self.socket = self._peer = None
-            if hasattr(self, "_path"):
+            if self._path is not None:
                 self._path.unlink(missing_ok=True)

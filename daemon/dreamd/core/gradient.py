@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from .objectives import Objective
-from .region import Box
 from .windows import Layer, Window
 
 
@@ -77,14 +76,10 @@ def _values(
     owned: dict[str, tuple[Tensor, Tensor]] = {}
     for name, activations in zip(objective.layers, features, strict=True):
         scale = stride // network.layers[name].stride
-        cells = Box(*(edge * scale for edge in _edges(window.cells)))
+        cells = window.cells.times(scale)
         here = cells.shift(-window.box.top * scale // stride, -window.box.left * scale // stride)
         part = activations[0][here.index]
         # Convolutions without padding leave fewer activations at the canvas' end.
         weight = weights[name][cells.index][: part.shape[1], : part.shape[2]]
         owned[name] = part[:, : weight.shape[0], : weight.shape[1]], weight
     return [term.value(*owned[term.layer]) for term in objective.terms]
-
-
-def _edges(box: Box) -> tuple[int, int, int, int]:
-    return box.top, box.left, box.bottom, box.right

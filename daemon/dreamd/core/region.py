@@ -43,6 +43,10 @@ class Box:
         """Moved down by `rows` and to the right by `columns`."""
         return Box(self.top + rows, self.left + columns, self.bottom + rows, self.right + columns)
 
+    def times(self, factor: int) -> Box:
+        """On a grid that is `factor` times as fine: a box of cells as a box of pixels."""
+        return Box(self.top * factor, self.left * factor, self.bottom * factor, self.right * factor)
+
     def clip(self, other: Box) -> Box:
         """The part inside `other`; of area 0 where there is none."""
         top, left = max(self.top, other.top), max(self.left, other.left)
@@ -88,11 +92,10 @@ def pieces(inside: Tensor, context: int) -> list[Box]:
         around = cells[0]
         for other in cells[1:]:
             around = around.unite(other)
-        area = Box(around.top * cell, around.left * cell, around.bottom * cell, around.right * cell)
-        area = area.clip(Box(0, 0, height, width))
+        area = around.times(cell).clip(Box(0, 0, height, width))
         own = torch.zeros((area.height, area.width), dtype=torch.bool, device=inside.device)
         for one in cells:
-            part = Box(one.top * cell, one.left * cell, one.bottom * cell, one.right * cell).clip(area)
+            part = one.times(cell).clip(area)
             own[part.shift(-area.top, -area.left).index] = inside[part.index]
         tight = bounds(own)
         assert tight is not None  # noqa: S101 - every cell found holds a true pixel

@@ -81,7 +81,7 @@ class Canvas:
 
     @property
     def box(self) -> Box:
-        return Box(0, 0, self.rows * self.stride, self.columns * self.stride)
+        return Box(0, 0, self.rows, self.columns).times(self.stride)
 
     def weights(self, mask: Tensor, origin: tuple[int, int], layer: Layer) -> Tensor:
         """The mask at a layer's resolution: for each activation, the mask's mean over the cell it is centred in.
@@ -130,8 +130,7 @@ class Canvas:
     def _window(self, cells: Box, reach: Reach) -> Window:
         """The window that owns `cells`: its corners lie on the grid, or on the canvas' edge."""
         stride = self.stride
-        box = Box(*(edge * stride for edge in (cells.top, cells.left, cells.bottom, cells.right)))
-        box = box.grow(reach.before, reach.after).clip(self.box)
+        box = cells.times(stride).grow(reach.before, reach.after).clip(self.box)
         # A window too small for the network grows away from the canvas' beginning, and at its end towards it.
         side = self.least * stride
         bottom = min(max(box.bottom, box.top + side), self.rows * stride)
