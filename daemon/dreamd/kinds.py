@@ -46,6 +46,7 @@ def settings(params: Mapping[str, Value], window: int) -> Settings:
         colour=float(params["colour"]),
         seed=int(params["seed"]),
         strength=float(params["strength"]),
+        blended=params["edge"] == "blended",
         reach=context_share(params),
         window=window,
         context=context_pixels(params),

@@ -68,15 +68,18 @@ class Picture:
         floats = pixels.to(device, torch.float32)
         return floats if self.dtype == "float32" else floats / _WHITE[self.dtype]
 
-    def replaced(self, top: int, left: int, colour: Tensor, changed: Tensor) -> Tensor:
+    def replaced(self, top: int, left: int, colour: Tensor, changed: Tensor, alpha: Tensor | None) -> Tensor:
         """The pixels `(h, w, C)` from `top`, `left`, in the picture's own type, with `colour (C, h, w)` in place.
 
-        Only where `changed (h, w)`: everything else, and the alpha, is the picture's own to the bit.
+        Only where `changed (h, w)`: everything else is the picture's own to the bit, and so is the alpha if no
+        `alpha (1, h, w)` is given.
         """
         height, width = changed.shape
         part = self.pixels[top : top + height, left : left + width].clone()
         new = encode(colour, self.dtype).permute(1, 2, 0).cpu()
         part[..., : self.colours] = torch.where(changed[..., None].cpu(), new, part[..., : self.colours])
+        if alpha is not None:
+            part[..., -1] = encode(alpha[0], self.dtype).cpu()
         return part
 
 

@@ -56,17 +56,20 @@ class Run:
         """Runs the job to its end. Raises `JobCancelledError`, `DreamError`, and torch's errors without memory."""
         started = time.monotonic()
         picture, source, mask = self._inputs()
+        alpha = self._alpha(picture, mask)
         task = Task(self._params, source, mask, self._network(), self._attempt.window)
         loaded = time.monotonic()
         try:
-            last = self._follow(KINDS[self._submit.kind](task), picture)
+            last = self._follow(KINDS[self._submit.kind](task), alpha)
         except EmptyRegionError:
             raise DreamError(
                 "bad_input",
                 "There is nothing to dream: the mask is empty, or the picture is transparent where it is not."
                 " Select a part of the picture.",
             ) from None
-        pixels = picture.replaced(last.region.top, last.region.left, last.picture(), mask[last.region.index] > 0)
+        cut_out = alpha[last.region.index] if self._params["edge"] == "alpha" and alpha is not None else None
+        changed = mask[last.region.index] > 0
+        pixels = picture.replaced(last.region.top, last.region.left, last.picture(), changed, cut_out)
         seconds = {"load": round(loaded - started, 4), "dream": round(time.monotonic() - loaded, 4)}
         return Done(
             job=self._submit.job,
@@ -97,7 +100,18 @@ class Run:
         alpha = picture.alpha(device)
         return picture, colour, mask if alpha is None else mask * (alpha[0] > 0)
 
-    def _follow(self, dream: Iterator[Progress], picture: Picture) -> Progress:
+    def _alpha(self, picture: Picture, mask: Tensor) -> Tensor | None:
+        """The alpha of the result `(1, H, W)`: the picture's, or a cut-out by the mask if that is wanted."""
+        alpha = picture.alpha(mask.device)
+        if self._params["edge"] != "alpha":
+            return alpha
+        if alpha is None:
+            raise DreamError(
+                "bad_input", "edge is alpha, but the picture has no alpha to cut out by. Send one, or use blended."
+            )
+        return alpha * mask
+
+    def _follow(self, dream: Iterator[Progress], alpha: Tensor | None) -> Progress:
         """Runs a dream to its end or until stopped, telling the client how far it is; where it came to."""
         preview = self._submit.preview
         started = shown = time.monotonic()
@@ -114,7 +128,7 @@ class Run:
                 # The first picture comes at once, the others in their time.
                 first = progress.octave == progress.step == 1
                 if first or now - shown >= preview.interval_ms / 1000:
-                    self._channel.send(self._preview(progress, picture, preview.max_side))
+                    self._channel.send(self._preview(progress, alpha, preview.max_side))
                     shown = time.monotonic()
         return progress
 
@@ -131,10 +145,9 @@ class Run:
             value=progress.value if math.isfinite(progress.value) else 0.0,
         )
 
-    def _preview(self, progress: Progress, picture: Picture, max_side: int) -> PreviewIs:
+    def _preview(self, progress: Progress, alpha: Tensor | None, max_side: int) -> PreviewIs:
         """The region as it is, in 8 bit, no side longer than `max_side`."""
         colour, region = progress.picture(), progress.region
-        alpha = picture.alpha(colour.device)
         pixels = colour if alpha is None else torch.cat([colour, alpha[region.index]])
         reduction = max(1.0, max(pixels.shape[-2:]) / max_side)
         size = [max(1, round(side / reduction)) for side in pixels.shape[-2:]]

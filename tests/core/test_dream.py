@@ -66,6 +66,13 @@ def test_the_mask_falls_off_once() -> None:
     torch.testing.assert_close(half, full / 2, rtol=1e-3, atol=1e-5)
 
 
+def test_whoever_lays_the_mask_over_the_dream_himself_gets_the_same_picture() -> None:
+    source, mask = picture(60, 60), spot(60, 60, Box(20, 20, 40, 40)) * torch.linspace(0, 1, 60)
+    full = dreamt(source, mask, replace(QUICK, blended=False))
+    torch.testing.assert_close(torch.lerp(source, full, mask), dreamt(source, mask))
+    assert torch.equal(bits(full)[:, mask == 0], bits(source)[:, mask == 0])
+
+
 def test_strength_scales_the_change() -> None:
     source, mask = picture(50, 50), spot(50, 50, Box(10, 10, 40, 40))
     once = dreamt(source, mask) - source

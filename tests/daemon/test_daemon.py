@@ -134,6 +134,20 @@ def test_every_kind_of_picture_is_dreamt_and_keeps_its_bits_outside(
     assert (pixels(done)[..., :colours] != part[..., :colours]).any(-1)[inside].mean() > 0.7
 
 
+def test_a_cut_out_has_the_mask_in_its_alpha(client: Client) -> None:
+    source, mask = picture(channels=4, dtype="float32"), spot()
+    mask[10:30, 20:35] = 0.5
+    done, full = dreamt(client, source, mask, edge="alpha"), dreamt(client, source, mask, edge="full")
+    assert np.array_equal(pixels(done)[..., :3], pixels(full)[..., :3])
+    assert np.array_equal(pixels(done)[..., 3:], (source * mask)[10:30, 20:50, 3:])
+    assert np.array_equal(pixels(full)[..., 3], source[10:30, 20:50, 3])
+
+
+def test_a_cut_out_of_a_picture_without_alpha_is_refused(client: Client) -> None:
+    with pytest.raises(DreamError, match="no alpha to cut out by"):
+        dreamt(client, picture(), spot(), edge="alpha")
+
+
 def test_without_a_mask_all_of_the_picture_is_dreamt(client: Client) -> None:
     assert dreamt(client, picture(17, 23)).box == (0, 0, 17, 23)
 

@@ -1,7 +1,7 @@
-"""A real GIMP for tests: in one of the roots of `install/gimp_roots.py`, or the system's own, with or without a window.
+"""A real GIMP for tests, with or without a window: in a root of `install/gimp_roots.py`, or the system's own.
 
-A script inside GIMP, the probe, runs the Python that a test sends it, so that one GIMP serves many tests and a test
-sees what GIMP sees. With a window, `Screen` has the hands and eyes: xdotool and screenshots.
+A script inside GIMP, the probe, runs the Python that a test sends it, so that one GIMP serves many tests and a
+test sees what GIMP sees. With a window, `Screen` has the hands and eyes: xdotool and screenshots.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class System:
     def command(self, argv: Sequence[str], shared: Sequence[Path], *, bare: bool = True) -> list[str]:
         """How to run `argv` there, with the folders `shared` at their own places, and a process table of its own.
 
-        What is run ends with the command, whatever it started, and so do all mounts. `/tmp/host` is the machine itself,
-        for a daemon that GIMP starts. With `bare` its Python has neither pyzmq nor msgpack.
+        What is run ends with the command, whatever it started, and so do all mounts. `/tmp/host` is the machine
+        itself, for a daemon that GIMP starts. With `bare` its Python has neither pyzmq nor msgpack.
         """
         if self.root is None:
             return list(argv)
@@ -90,8 +90,10 @@ def systems() -> list[System]:
     if roots:
         return roots
     found = shutil.which("gimp-console-3.0") or shutil.which("gimp-console")
-    if found and "version 3." in subprocess.run([found, "--version"], capture_output=True, text=True).stdout:
-        return [System("gimp", None)]
+    if found:
+        version = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
+        if "version 3." in version:
+            return [System("gimp", None)]
     return []
 
 
@@ -127,9 +129,7 @@ class Gimp:
         """Starts it and waits until the probe answers."""
         self.config.mkdir(parents=True, exist_ok=True)
         rc = self.config / "gimprc"
-        rc.write_text(
-            "(show-welcome-dialog no)\n(check-updates no)\n(save-session-info no)\n(single-window-mode yes)\n"
-        )
+        rc.write_text("(show-welcome-dialog no)\n(check-updates no)\n(save-session-info no)\n")
         run_probe = f"exec(open('{self.folder}/probe.py').read())"
         batch = ["--batch-interpreter", "python-fu-eval", "-b", run_probe]
         if self.window:
@@ -233,7 +233,7 @@ class Gimp:
 def wait_for(
     condition: Callable[[], Any], what: str, story: Callable[[], str] = lambda: "", seconds: float = PATIENCE
 ) -> Any:
-    """The first true value of `condition`; an AssertionError that names `what` and tells the story if none comes."""
+    """The first true value of `condition`; if none comes, an AssertionError that tells the story."""
     deadline = time.monotonic() + seconds
     while True:
         try:

@@ -149,7 +149,7 @@ class TestRuntimeDir:
             assert paths.runtime_dir() == home / "tmp"
 
     def test_the_private_folder_is_never_bare_tmp(self) -> None:
-        assert TEMPORARY() == Path(f"/tmp/deep-dream-{os.getuid()}")  # noqa: S108
+        assert TEMPORARY() == Path(f"/tmp/deep-dream-{os.getuid()}")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders of POSIX")

@@ -3,7 +3,8 @@
     result = source + strength * mask * detail
 
 where `detail` is what the dream has added inside the region. Pixels where the mask is 0 keep their bits. The
-mask falls off once, in this line: the gradient is followed in full wherever the mask is above 0.
+mask falls off once, in this line: the gradient is followed in full wherever the mask is above 0. Whoever lays the
+mask over the result himself wants it not `blended`: then every mask above 0 counts as 1 in this line.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Settings:
     colour: float = 0.5
     seed: int = 0
     strength: float = 1.0
+    blended: bool = True
     reach: float = 1.0
     window: int = 1024
     context: int = 1024
@@ -191,7 +193,7 @@ def dream(
     dice = random.Random(settings.seed)  # noqa: S311 - repeatable on purpose
     patches = [Patch(source, mask, piece, settings) for piece in pieces(mask > 0, settings.context)]
     planned = partial(plan, network=network, objective=objective, settings=settings)
-    picture = partial(_picture, source, region, patches, settings.strength)
+    picture = partial(_picture, source, region, patches, settings)
     work = _work(patches, planned, settings)
     done = value = 0.0
     for octave in range(settings.octaves):
@@ -271,11 +273,12 @@ def _scales(
     return [total or 1.0 for total in totals]
 
 
-def _picture(source: Tensor, region: Box, patches: Sequence[Patch], strength: float) -> Tensor:
+def _picture(source: Tensor, region: Box, patches: Sequence[Patch], settings: Settings) -> Tensor:
     """The region of the source with what every patch has dreamt so far laid over it."""
     result = source[region.index].clone()
     for patch in patches:
-        changed = patch.source + strength * patch.mask * patch.detail(patch.extents[-1].size, patch.mask)
+        detail = settings.strength * patch.detail(patch.extents[-1].size, patch.mask)
+        changed = patch.source + (patch.mask * detail if settings.blended else detail)
         part = patch.box.clip(region)
         here, own = part.shift(-region.top, -region.left), part.shift(-patch.box.top, -patch.box.left)
         # Patches overlap in their contexts only, where their own masks are 0.

@@ -180,6 +180,16 @@ PARAMS: Mapping[str, Param] = _table(
         minimum=0.0, maximum=4.0,
     ),
     Param(
+        "edge", "choice", "blended", "Soft edge",
+        "What the result is where the mask is between 0 and 1. Editors that lay a mask over a layer want `full`.",
+        choices={
+            "blended": "picture and dream, mixed by the mask",
+            "full": "the dream in full wherever the mask is above 0",
+            "alpha": "the dream in full, its alpha multiplied by the mask: a cut-out; the picture needs an alpha",
+        },
+        advanced=True,
+    ),
+    Param(
         "precision", "choice", "auto", "Precision",
         "The arithmetic inside the network; the picture itself is always kept in float32.",
         choices={
