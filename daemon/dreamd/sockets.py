@@ -71,12 +71,18 @@ def listen(context: zmq.Context[Any], endpoint: str, max_frame: int) -> Listener
                     f"{endpoint} could be reached from other machines, which is not supported."
                     " Listen on tcp://127.0.0.1:PORT, and forward the port by ssh to use it from elsewhere."
                 )
-            file = paths.token_path(endpoint)
+            file, *copies = paths.token_paths(endpoint)
             paths.secure_dir(file.parent)
             stack.callback(_lock(file))
             router.bind(endpoint)
-            token = _new_token(file)
+            token = secrets.token_hex(32)
+            _write_privately(token, file)
             stack.callback(file.unlink, missing_ok=True)
+            for copy in copies:
+                with contextlib.suppress(OSError):  # a sandbox that spoils its folder harms itself alone
+                    paths.secure_dir(copy.parent)
+                    _write_privately(token, copy)
+                    stack.callback(copy.unlink, missing_ok=True)
         return Listener(endpoint, router, token, stack.pop_all())
 
 
@@ -115,14 +121,12 @@ def _bind_privately(router: zmq.Socket[bytes], endpoint: str, path: Path) -> Non
     router.bind(endpoint)
 
 
-def _new_token(file: Path) -> str:
-    token = secrets.token_hex(32)
+def _write_privately(token: str, file: Path) -> None:
     temporary = file.with_name(file.name + ".new")
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
         stream.write(token)
     temporary.replace(file)
-    return token
 
 
 def _peer_uid(frame: zmq.Frame) -> int | None:

@@ -214,13 +214,18 @@ class TestEndpoint:
         ("endpoint", "name"),
         [("tcp://127.0.0.1:47615", "token-127.0.0.1-47615"), ("tcp://[::1]:7", "token-___1_-7")],
     )
-    @pytest.mark.usefixtures("short")
-    def test_a_tcp_endpoint_has_its_token_in_the_runtime_folder(self, endpoint: str, name: str) -> None:
-        assert paths.token_path(endpoint) == paths.runtime_dir() / name
+    @pytest.mark.parametrize("platform", ["linux", "darwin", "win32"])
+    def test_a_tcp_endpoint_has_its_token_where_every_client_looks(
+        self, platform: str, endpoint: str, name: str, home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "platform", platform)
+        assert paths.token_paths(endpoint) == [paths.data_dir() / "run" / name]
+        monkeypatch.setenv("DEEPDREAM_RUNTIME", str(home / "mine"))
+        assert paths.token_paths(endpoint) == [home / "mine" / name]
 
     @pytest.mark.parametrize(
         "endpoint", ["ipc:///run/daemon.sock", "tcp://../../x:1", "tcp://host", "tcp://a/b:1"]
     )
     def test_nothing_else_has_a_token(self, endpoint: str) -> None:
         with pytest.raises(ValueError, match="has no token"):
-            paths.token_path(endpoint)
+            paths.token_paths(endpoint)

@@ -106,8 +106,10 @@ class Client:
         self._transport = self._reach(start, starting)
         try:
             self.welcome = self._request(self._hello(), Welcome)
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, DreamError) and error.code == "version":
+                error.command = launch.typed("stop", "--endpoint", self.endpoint)
             raise
 
     def _reach(self, start: bool, starting: Callable[[], None] | None) -> Transport:
@@ -116,7 +118,8 @@ class Client:
             return transport
         if not start:
             raise NobodyListensError(
-                f"No Deep Dream daemon answers at {self.endpoint}. Start one with `deepdream serve`."
+                f"No Deep Dream daemon answers at {self.endpoint}. Start one with `deepdream serve`.",
+                launch.typed("serve", "--endpoint", self.endpoint),
             )
         if starting is not None:
             starting()
@@ -151,7 +154,8 @@ class Client:
         token = ""
         if self.endpoint.startswith("tcp://"):
             with contextlib.suppress(OSError, ValueError):
-                token = os.environ.get("DEEPDREAM_TOKEN") or paths.token_path(self.endpoint).read_text().strip()
+                file = paths.token_paths(self.endpoint)[0]
+                token = os.environ.get("DEEPDREAM_TOKEN") or file.read_text().strip()
         return Hello(versions=(VERSION,), client=self._name, token=token)
 
     def close(self) -> None:

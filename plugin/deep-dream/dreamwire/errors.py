@@ -28,8 +28,11 @@ CODES: Mapping[str, str] = {
 class DreamError(Exception):
     """A refusal or failure with a code of `CODES` and a message that tells a person what to do.
 
-    `retryable` says whether the same request may succeed later; `details` is plain data for programs.
+    `retryable` says whether the same request may succeed later; `details` is plain data for programs; `command`
+    is what the message says to type in a terminal, ready to be copied, or empty.
     """
+
+    command = ""
 
     def __init__(
         self, code: str, message: str, *, retryable: bool = False, details: Mapping[str, Any] | None = None
@@ -44,7 +47,14 @@ class DreamError(Exception):
 
 
 class UnreachableError(Exception):
-    """No daemon answers at the endpoint and none could be started; the message says what to do."""
+    """No daemon answers at the endpoint and none could be started; the message says what to do.
+
+    `command` is what the message says to type in a terminal, ready to be copied, or empty.
+    """
+
+    def __init__(self, message: str, command: str = "") -> None:
+        super().__init__(message)
+        self.command = command
 
 
 class NobodyListensError(UnreachableError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,9 @@ from .errors import UnreachableError
 
 #: A file with the daemon's command, one argument a line, written by the installer for clients in other Pythons.
 COMMAND_FILE = "daemon-command"
+INSTALL = "python3 install/install.py"
+#: Of GIMP's own Python where a bundle brings one; the daemon's is another.
+FOREIGN = ("PYTHONHOME", "PYTHONPATH")
 #: Seconds in which a daemon that has been started must answer; it needs a fraction of one.
 PATIENCE = 20.0
 
@@ -32,17 +37,35 @@ def daemon_command() -> Sequence[str]:
     if found is None:
         raise UnreachableError(
             "The Deep Dream daemon is not installed, or not where it was. Install it with"
-            " `python3 install/install.py`, or start it yourself with `deepdream serve`."
+            f" `{INSTALL}`, or start it yourself with `deepdream serve`.",
+            INSTALL,
         )
     return [found]
+
+
+def typed(*arguments: str) -> str:
+    """The daemon's command with these arguments, as it is typed in a terminal."""
+    try:
+        command = daemon_command()
+    except UnreachableError:
+        command = ["deepdream"]
+    return (subprocess.list2cmdline if sys.platform == "win32" else shlex.join)([*command, *arguments])
 
 
 def start(endpoint: str, answers: Callable[[], bool]) -> None:
     """Starts a daemon at `endpoint`, apart from this process, and waits until `answers` says that it does.
 
-    Its words go to `daemon.out` beside its log. Raises `UnreachableError` with its last words if it does not come.
+    Its words go to `daemon.out` beside its log. Raises `UnreachableError` with its last words if it does not come,
+    or if this process may not start one.
     """
     command = [*daemon_command(), "serve", "--endpoint", endpoint]
+    if sandbox := paths.sandbox():
+        by_hand = typed("serve", "--endpoint", endpoint)
+        raise UnreachableError(
+            f"No Deep Dream daemon answers at {endpoint}, and this GIMP may not start one, because it is a"
+            f" {sandbox}. Start it in a terminal, leave that open, and try again: `{by_hand}`",
+            by_hand,
+        )
     log_dir = paths.log_dir()
     words = log_dir / "daemon.out"
     try:
@@ -63,9 +86,14 @@ def start(endpoint: str, answers: Callable[[], bool]) -> None:
                 # It must outlive us, Ctrl-C in our terminal, and GIMP's way of killing plug-ins.
                 start_new_session=True,
                 cwd=Path(sys.executable).anchor,
+                env={name: value for name, value in os.environ.items() if name not in FOREIGN},
             )
     except OSError as error:
-        raise UnreachableError(f"The daemon could not be started with {command[0]}: {error.strerror}.") from error
+        raise UnreachableError(
+            f"The daemon could not be started with {command[0]}: {error.strerror}. Install it again with"
+            f" `{INSTALL}`.",
+            INSTALL,
+        ) from error
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if answers():

@@ -2,7 +2,11 @@
 
 Linux follows the XDG base directories, macOS `~/Library`, Windows `%LOCALAPPDATA%`. `DEEPDREAM_DATA`,
 `DEEPDREAM_LOGS`, `DEEPDREAM_CONFIG`, `DEEPDREAM_RUNTIME` and `DEEPDREAM_ENDPOINT` override each.
-Only `secure_dir` and what calls it (`runtime_dir`, `default_endpoint`, `token_path`) touch the disk.
+Only `secure_dir` and what calls it (`runtime_dir`, `default_endpoint`) make or change anything.
+
+A GIMP in a sandbox shares neither environment nor all folders with the daemon on the host. It may not start
+programs there, but use the network: so it speaks TCP, to a fixed port, and finds the token for it in `data_dir`,
+which there is a folder that both sides see.
 """
 
 from __future__ import annotations
@@ -19,15 +23,37 @@ APP = "deep-dream"
 SOCKET = "daemon.sock"
 #: Bytes that fit into `sun_path` beside its closing zero: unix(7), and <sys/un.h> of macOS.
 SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
-#: libzmq has no ipc on Windows; a port of the range that no service has registered.
-WINDOWS_ENDPOINT = "tcp://127.0.0.1:47615"
+#: For Windows, where libzmq has no ipc, and for sandboxes; a port of the range that no service has registered.
+LOOPBACK_ENDPOINT = "tcp://127.0.0.1:47615"
+FLATPAK_INFO = Path("/.flatpak-info")
+
+
+def sandbox() -> str:
+    """The sandbox that this process runs in, `flatpak` or `snap`, or the empty text."""
+    if FLATPAK_INFO.exists():
+        return "flatpak"
+    # Other snaps, such as terminals, hand their variables on to whatever is started in them.
+    return "snap" if os.environ.get("SNAP_NAME") == "gimp" and _absolute("SNAP_USER_COMMON") else ""
 
 
 def data_dir() -> Path:
     """The folder of what is kept: `DEEPDREAM_DATA`, else `XDG_DATA_HOME/deep-dream` and its like."""
-    return _override("DEEPDREAM_DATA") or _place(
-        "XDG_DATA_HOME", ".local/share", macos=f"Application Support/{APP}", windows=APP
+    common = _absolute("SNAP_USER_COMMON") if sandbox() == "snap" else None
+    return (
+        _override("DEEPDREAM_DATA")
+        or (common and common / APP)
+        or _place("XDG_DATA_HOME", ".local/share", macos=f"Application Support/{APP}", windows=APP)
     )
+
+
+def client_dirs() -> list[Path]:
+    """The folders in which clients look for the daemon's command and token: `data_dir`, and that of GIMP's snap.
+
+    A snap sees no hidden folder of the home but its own, so whoever writes these writes them there too.
+    """
+    common = Path.home() / "snap" / "gimp" / "common"
+    snap = [common / APP] if common.is_dir() and not _override("DEEPDREAM_DATA") else []
+    return list(dict.fromkeys([data_dir(), *snap]))
 
 
 def weights_dir() -> Path:
@@ -50,7 +76,7 @@ def config_dir() -> Path:
 
 
 def runtime_dir() -> Path:
-    """The folder of the daemon's socket, lock and token, made and verified by `secure_dir`.
+    """The folder of the daemon's socket and lock, made and verified by `secure_dir`.
 
     `DEEPDREAM_RUNTIME`, else `XDG_RUNTIME_DIR/deep-dream` if that is ours, else `/tmp/deep-dream-UID`. The last
     also stands in, with a warning, for a folder whose name is too long for a socket: then all that belongs
@@ -73,27 +99,32 @@ def runtime_dir() -> Path:
 
 
 def default_endpoint() -> str:
-    """The daemon's address: `DEEPDREAM_ENDPOINT`, else a socket in `runtime_dir`, on Windows a loopback port.
+    """The daemon's address: `DEEPDREAM_ENDPOINT`, else a socket in `runtime_dir`.
 
-    Raises `PermissionError` as `runtime_dir` does.
+    On Windows and in a sandbox it is a loopback port instead. Raises `PermissionError` as `runtime_dir` does.
     """
     given = os.environ.get("DEEPDREAM_ENDPOINT")
     if given:
         return given
-    return WINDOWS_ENDPOINT if sys.platform == "win32" else f"ipc://{runtime_dir() / SOCKET}"
+    if sys.platform == "win32" or sandbox():
+        return LOOPBACK_ENDPOINT
+    return f"ipc://{runtime_dir() / SOCKET}"
 
 
-def token_path(endpoint: str) -> Path:
-    """The file with the token of a tcp endpoint such as `tcp://127.0.0.1:47615`.
+def token_paths(endpoint: str) -> list[Path]:
+    """The files in which clients find the token of a tcp endpoint such as `tcp://127.0.0.1:47615`.
 
-    Its folder is the user's alone; whoever writes it gives it mode 0600. Raises `ValueError` for an endpoint
-    that is no tcp address and `PermissionError` as `runtime_dir` does.
+    They lie in `DEEPDREAM_RUNTIME`, else in `run` in each of `client_dirs`; a client reads the first. Whoever
+    writes them makes these folders the user's alone, and gives them mode 0600. Raises `ValueError` for an endpoint
+    that is no tcp address.
     """
     address = re.fullmatch(r"tcp://([\w.:\[\]-]+):(\d{1,5})", endpoint, re.ASCII)
     if address is None:
         raise ValueError(f"{endpoint!r:.80} has no token; only tcp://HOST:PORT has one.")
     host = re.sub(r"[:\[\]]", "_", address[1])  # IPv6, and Windows allows no colon in a name
-    return runtime_dir() / f"token-{host}-{address[2]}"
+    override = _override("DEEPDREAM_RUNTIME")
+    folders = [override] if override else [folder / "run" for folder in client_dirs()]
+    return [folder / f"token-{host}-{address[2]}" for folder in folders]
 
 
 def secure_dir(path: Path) -> Path:
@@ -150,6 +181,8 @@ def _place(xdg: str, otherwise: str, *, macos: str, windows: str) -> Path:
         return Path.home() / "Library" / macos
     if sys.platform == "win32":
         return (_absolute("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / windows
+    if sandbox() == "flatpak":  # whose own variables name folders that nobody else looks into
+        xdg = f"HOST_{xdg}"
     return (_absolute(xdg) or Path.home() / otherwise) / APP
 
 
