@@ -108,6 +108,7 @@ class Gimp:
     environment: dict[str, str] = field(default_factory=dict)
     shared: tuple[Path, ...] = ()
     arguments: tuple[str, ...] = ()
+    keys: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -128,8 +129,16 @@ class Gimp:
     def start(self) -> Gimp:
         """Starts it and waits until the probe answers."""
         self.config.mkdir(parents=True, exist_ok=True)
-        rc = self.config / "gimprc"
-        rc.write_text("(show-welcome-dialog no)\n(check-updates no)\n(save-session-info no)\n")
+        settings = [
+            "(show-welcome-dialog no)",
+            f'(config-version "{self.config.name}.99")',  # else it welcomes whoever starts it for the first time
+            "(check-updates no)",
+            "(save-session-info no)",
+        ]
+        (self.config / "gimprc").write_text("\n".join(settings))
+        # Keys for entries of the menu, because the menu's own depend on what else is in it.
+        keys = [f'(action "{name}" "{key}")' for name, key in self.keys.items()]
+        (self.config / "shortcutsrc").write_text("\n".join(["(file-version 1)", *keys]))
         run_probe = f"exec(open('{self.folder}/probe.py').read())"
         batch = ["--batch-interpreter", "python-fu-eval", "-b", run_probe]
         if self.window:

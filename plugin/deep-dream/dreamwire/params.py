@@ -29,7 +29,8 @@ WEIGHTS = 0.001, 1000.0
 class Param:
     """One parameter: what may be given for it, and how a person is told about it.
 
-    Numbers lie in `minimum..maximum` (inclusive, in `unit`); a `choice` is one of `choices` (value -> help);
+    Numbers lie in `minimum..maximum` (inclusive, in `unit`), seldom above `usual`, where sliders end; a `choice`
+    is one of `choices` (value -> help);
     `network`, `layers` and `channels` are text, see `NETWORKS`, `parse_layers` and `parse_channels`.
     """
 
@@ -43,6 +44,7 @@ class Param:
     unit: str = ""
     choices: Mapping[str, str] | None = None
     advanced: bool = False
+    usual: float = math.inf
 
     @property
     def flag(self) -> str:
@@ -127,7 +129,7 @@ PARAMS: Mapping[str, Param] = _table(
     Param(
         "octaves", "int", 4, "Octaves",
         "Scales of the image pyramid, dreamt from coarse to fine. More octaves make larger creatures.",
-        minimum=1, maximum=12,
+        minimum=1, maximum=12, usual=8,
     ),
     Param(
         "octave_scale", "float", 1.4, "Octave scale",
@@ -137,17 +139,17 @@ PARAMS: Mapping[str, Param] = _table(
     Param(
         "steps", "int", 10, "Steps",
         "Steps of gradient ascent in each octave. More steps dream deeper and take longer.",
-        minimum=1, maximum=1000,
+        minimum=1, maximum=1000, usual=40,
     ),
     Param(
         "step_size", "float", 0.015, "Step size",
         "How far one step changes the pixels on average (root mean square), where black is 0 and white is 1.",
-        minimum=0.0001, maximum=0.5, advanced=True,
+        minimum=0.0001, maximum=0.5, advanced=True, usual=0.1,
     ),
     Param(
         "jitter", "int", 32, "Jitter",
         "The network's grid slides by up to this much between steps, so that it leaves no pattern of its own.",
-        minimum=0, maximum=512, unit="px", advanced=True,
+        minimum=0, maximum=512, unit="px", advanced=True, usual=64,
     ),
     Param(
         "smoothing", "choice", "laplacian", "Smoothing",
@@ -177,7 +179,7 @@ PARAMS: Mapping[str, Param] = _table(
     Param(
         "strength", "float", 1.0, "Strength",
         "How much of the dream is laid over the picture: 0 is none, 1 all of it, above 1 exaggerates.",
-        minimum=0.0, maximum=4.0,
+        minimum=0.0, maximum=4.0, usual=2.0,
     ),
     Param(
         "edge", "choice", "blended", "Soft edge",

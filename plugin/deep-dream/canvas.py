@@ -1,0 +1,425 @@
+"""Pixels between GIMP and the wire: what of a layer is dreamt, and the layer that comes of it.
+
+Coordinates are the image's, as (left, top); a `Box` of the wire is (top, left, height, width). Pixels travel as
+R'G'B'A or Y'A float, which GIMP converts from and to every precision and colour profile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gi
+
+gi.require_version("Gimp", "3.0")
+gi.require_version("Gegl", "0.4")
+from gi.repository import Gegl, Gimp, GLib
+
+from dreamwire.client import Image
+from dreamwire.crop import Box, crop
+from dreamwire.errors import DreamError
+from settings import PARASITE, Origin, Settings
+
+MASK = "Y float"
+
+
+class RefusalError(Exception):
+    """GIMP's layer cannot be dreamt; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A rectangle of the image."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, item: Gimp.Drawable) -> Place:
+        """Where a layer lies."""
+        _, left, top = item.get_offsets()
+        return cls(left, top, item.get_width(), item.get_height())
+
+    def intersect(self, other: Place) -> Place | None:
+        """What both share, or None."""
+        left, top = max(self.left, other.left), max(self.top, other.top)
+        right = min(self.left + self.width, other.left + other.width)
+        bottom = min(self.top + self.height, other.top + other.height)
+        return Place(left, top, right - left, bottom - top) if left < right and top < bottom else None
+
+    def at(self, left: int, top: int) -> Place:
+        """The same in coordinates whose origin is (left, top)."""
+        return Place(self.left - left, self.top - top, self.width, self.height)
+
+    def scaled(self, scale: float) -> Place:
+        """The pixels that it has in a picture of another scale."""
+        left, top = round(self.left * scale), round(self.top * scale)
+        right, bottom = round((self.left + self.width) * scale), round((self.top + self.height) * scale)
+        return Place(left, top, max(1, right - left), max(1, bottom - top))
+
+    @property
+    def rectangle(self) -> Gegl.Rectangle:
+        return Gegl.Rectangle.new(self.left, self.top, self.width, self.height)
+
+    @property
+    def box(self) -> Box:
+        return self.top, self.left, self.height, self.width
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A part of a picture, perhaps reduced: the pixels of `place`, in 8 bit or in float."""
+
+    place: Place
+    frame: bytes
+    channels: int
+    dtype: str = "float32"
+
+    @property
+    def image(self) -> Image:
+        """As a job takes it."""
+        return Image(self.frame, (self.place.height, self.place.width, self.channels), self.dtype)
+
+
+class Source:
+    """What of a layer is dreamt: its pixels and the region's mask, as they were when this was made.
+
+    The region is the selection within the layer, or all of the layer; a mask of the layer's own counts too. A
+    layer that was itself dreamt shows the network what lies around it in the layer that it came from. `close`
+    frees what had to be copied.
+    """
+
+    def __init__(self, drawable: Gimp.Drawable, region_of: Gimp.Layer | None = None) -> None:
+        """Reads `drawable`; with `region_of` the region is that of a dreamt layer, whatever is selected."""
+        self.layer = layer_of(drawable)
+        self.image: Gimp.Image = self.layer.get_image()
+        _check(self.layer)
+        self.origin = origin(self.layer)
+        self._copies: list[Gimp.Layer] = []
+        self._gray = self.layer.is_gray()
+        top = self._shown(self.layer)
+        below = source_of(self.layer)
+        #: What is read, from below to above; the first is the picture, whose borders the network sees.
+        self._layers = [top] if below is None else [self._shown(below), top]
+        self.picture = Place.of(self._layers[0])
+        if region_of is None:
+            self._mask, self.region = self._selected(Place.of(top))
+        else:
+            self._mask, self.region = _region(region_of)
+
+    def close(self) -> None:
+        """Frees the copies that were made."""
+        for copy in self._copies:
+            if copy.is_valid():
+                copy.delete()
+        self._copies.clear()
+
+    def _shown(self, layer: Gimp.Layer) -> Gimp.Layer:
+        """The layer as it is seen: with filters that can still be changed, a copy into which they are merged."""
+        if not layer.get_filters():
+            return layer
+        copy = layer.copy()
+        self._copies.append(copy)
+        copy.merge_filters()
+        return copy
+
+    def _selected(self, here: Place) -> tuple[Gegl.Buffer | None, Place]:
+        """The region's mask, a buffer in the image's coordinates or None for all, and the box around it."""
+        region = here
+        _, selected, left, top, right, bottom = Gimp.Selection.bounds(self.image)
+        if selected:
+            inside = here.intersect(Place(left, top, right - left, bottom - top))
+            if inside is None:
+                raise RefusalError(
+                    f"The selection does not touch the layer “{self.layer.get_name()}”. Select a part of that"
+                    " layer, choose another layer, or select nothing to dream all of it."
+                )
+            region = inside
+        own = self.layer.get_mask() if self.layer.get_apply_mask() else None
+        if not selected and own is None:
+            return None, region
+        masks = [self.image.get_selection().get_buffer()] if selected else []
+        if own is not None:
+            _, left, top = self.layer.get_offsets()
+            masks.append(_moved(own.get_buffer(), left, top))
+        return _product(masks, region), region
+
+    def crop(self, settings: Settings) -> Place:
+        """What of the picture has to travel: the region with what the network sees around it."""
+        inside = self.region.at(self.picture.left, self.picture.top)
+        size = self.picture.height, self.picture.width
+        top, left, height, width = crop(inside.box, size, settings.params)
+        return Place(left + self.picture.left, top + self.picture.top, width, height)
+
+    def pixels(self, place: Place, scale: float = 1.0, dtype: str = "float32") -> Pixels:
+        """The picture's pixels at a place within it, perhaps reduced."""
+        channels = 2 if self._gray else 4
+        form = _format(channels, dtype)
+        scaled = place.scaled(scale)
+        frame = _read(self._layers[0], scaled, scale, form)
+        for layer in self._layers[1:]:
+            frame = _over(frame, layer, scaled, scale, form)
+        return Pixels(scaled, frame, channels, dtype)
+
+    def mask(self, place: Place, scale: float = 1.0) -> Pixels | None:
+        """The region's mask at a place, None if everything at that place is in the region."""
+        if self._mask is None and place == self.region:
+            return None
+        scaled = place.scaled(scale)
+        mask = self._mask or _white(self.region)
+        frame = mask.get(scaled.rectangle, scale, MASK, Gegl.AbyssPolicy.NONE)
+        return Pixels(scaled, frame, 1)
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether the region is less than its box."""
+        return self._mask is not None
+
+
+class Result:
+    """The new layer above a source, which shows a dream as it grows; in the image from `insert` on."""
+
+    def __init__(
+        self, source: Source, settings: Settings, weights: str, replaces: Gimp.Layer | None = None
+    ) -> None:
+        self._image, self._above = source.image, replaces or source.layer
+        self._replaces = replaces
+        place = self._place = source.region
+        self._channels = 2 if source.layer.is_gray() else 4
+        kind = Gimp.ImageType.GRAYA_IMAGE if self._channels == 2 else Gimp.ImageType.RGBA_IMAGE
+        layer = Gimp.Layer.new(
+            self._image, settings.title, place.width, place.height, kind, 100.0, Gimp.LayerMode.NORMAL
+        )
+        self.layer: Gimp.Layer = layer
+        layer.set_offsets(place.left, place.top)
+        # A soft edge mixes encoded values, as the dream was made, so that the mask falls off as it does there.
+        layer.set_composite_space(Gimp.LayerColorSpace.RGB_PERCEPTUAL)
+        if settings.mask == "layer-mask":
+            self._set(place, source.pixels(place).frame, "float32")
+            mask = source.mask(place)
+            if source.has_mask and mask is not None:
+                own = layer.create_mask(Gimp.AddMaskType.WHITE)
+                layer.add_mask(own)
+                own.get_buffer().set(place.at(place.left, place.top).rectangle, MASK, mask.frame)
+                own.get_buffer().flush()
+                layer.set_edit_mask(False)  # painting is to go on in colours
+        # What this is kept with cannot be written later without another step of undo.
+        first = source.origin.source if replaces is not None and source.origin else source.layer.get_tattoo()
+        data = Origin(settings, first, weights).write()
+        flags = Gimp.PARASITE_PERSISTENT | Gimp.PARASITE_UNDOABLE
+        layer.attach_parasite(Gimp.Parasite.new(PARASITE, flags, data))
+
+    def insert(self) -> None:
+        """Puts the layer into the image. Callers open one undo group around all that they insert."""
+        above = self._above
+        self._image.insert_layer(self.layer, above.get_parent(), self._image.get_item_position(above))
+        if self._replaces is not None:
+            self._replaces.set_visible(False)
+
+    def show(self, box: Box, frame: bytes, shape: Sequence[int], dtype: str) -> None:
+        """Puts dreamt pixels into the layer, `box` in the image's coordinates; fewer pixels are stretched over it.
+
+        The layer must be `alive`.
+        """
+        top, left, height, width = box
+        place = Place(left, top, width, height)
+        if tuple(shape[:2]) != (height, width):
+            frame = _stretched(frame, shape, width, height, _format(shape[2], dtype))
+        self._set(place, frame, dtype)
+        here = place.at(self._place.left, self._place.top)
+        self.layer.update(here.left, here.top, here.width, here.height)
+
+    def _set(self, place: Place, frame: bytes, dtype: str) -> None:
+        buffer = self.layer.get_buffer()
+        here = place.at(self._place.left, self._place.top)
+        buffer.set(here.rectangle, _format(self._channels, dtype), frame)
+        buffer.flush()
+
+    @property
+    def trouble(self) -> str:
+        """Why dreaming on is of no use: what has become of image and layer meanwhile, or nothing."""
+        if not self._image.is_valid():
+            return "The image was closed, so the dream was dropped."
+        if not self.layer.is_valid():
+            return "The dream's layer was deleted, so the dream was dropped."
+        if (self.layer.get_width(), self.layer.get_height()) != (self._place.width, self._place.height):
+            return (
+                "The dream's layer was given another size while it was dreamt, so the dream was stopped, and the"
+                " layer is as it was then. To begin anew, undo both and dream again."
+            )
+        return ""
+
+    @property
+    def undone(self) -> bool:
+        """Whether the layer is not in its image: the user has taken the insertion back, and may redo it."""
+        return self._image.is_valid() and self.layer.is_valid() and not _within(self._image, self.layer)
+
+    def remove(self) -> None:
+        """Takes the layer out of the image again."""
+        if not self._image.is_valid() or not self.layer.is_valid():
+            return
+        if _within(self._image, self.layer):
+            self._image.remove_layer(self.layer)
+            if self._replaces is not None and self._replaces.is_valid():
+                self._replaces.set_visible(True)
+
+    def discard(self) -> None:
+        """Frees a layer that never was inserted."""
+        if self.layer.is_valid():
+            self.layer.delete()
+
+
+def origin(layer: Gimp.Layer) -> Origin | None:
+    """What a dreamt layer knows about itself; None for any other layer, and for what cannot be read."""
+    parasite = layer.get_parasite(PARASITE)
+    if parasite is None:
+        return None
+    try:
+        return Origin.read(bytes(parasite.get_data()))
+    except DreamError:
+        return None
+
+
+def source_of(layer: Gimp.Layer) -> Gimp.Layer | None:
+    """The layer that a dreamt layer came from, if that is there and still surrounds it."""
+    known = origin(layer)
+    below = layer.get_image().get_layer_by_tattoo(known.source) if known else None
+    here = Place.of(layer)
+    return below if below is not None and Place.of(below).intersect(here) == here else None
+
+
+def _region(layer: Gimp.Layer) -> tuple[Gegl.Buffer | None, Place]:
+    """The region of a dreamt layer: by its layer mask, or its alpha if the mask was put there, or all of it."""
+    place, mask = Place.of(layer), layer.get_mask()
+    if mask is not None:
+        return _moved(mask.get_buffer(), place.left, place.top), place
+    known = origin(layer)
+    if known is None or known.settings.mask == "layer-mask":
+        return None, place
+    here = place.at(place.left, place.top).rectangle
+    return _filled(place, MASK, layer.get_buffer().get(here, 1.0, "A float", Gegl.AbyssPolicy.NONE)), place
+
+
+def layer_of(drawable: Gimp.Drawable) -> Gimp.Layer:
+    """The layer that is meant: its own mask stands for it while that is edited. Raises `RefusalError`."""
+    if isinstance(drawable, Gimp.LayerMask):
+        return Gimp.Layer.from_mask(drawable)
+    if not isinstance(drawable, Gimp.Layer):
+        raise RefusalError(
+            f"“{drawable.get_name()}” is a channel, which has no colours to dream with. Choose a layer."
+        )
+    return drawable
+
+
+def _check(layer: Gimp.Layer) -> None:
+    image = layer.get_image()
+    if image.get_floating_sel() is not None:
+        raise RefusalError(
+            "There is a floating selection. Anchor it (Layer > Anchor Layer) or make it a layer of its own"
+            " (Layer > To New Layer), then dream."
+        )
+    if layer.is_indexed():
+        raise RefusalError(
+            "This image has a palette, and dreams need more colours than it holds. Change it by Image > Mode >"
+            " RGB; afterwards Image > Mode > Indexed makes a palette that fits the dream."
+        )
+
+
+def _within(image: Gimp.Image, layer: Gimp.Layer) -> bool:
+    """Whether a layer is part of the image now, and not only of its history."""
+    try:
+        return bool(image.get_item_position(layer) >= 0)
+    except GLib.Error:
+        return False
+
+
+def _format(channels: int, dtype: str) -> str:
+    return ("Y'A" if channels == 2 else "R'G'B'A") + (" u8" if dtype == "uint8" else " float")
+
+
+def _read(layer: Gimp.Layer, place: Place, scale: float, form: str) -> bytes:
+    """A layer's pixels, at a place in the image's coordinates after scaling, transparent beyond its border."""
+    _, left, top = layer.get_offsets()
+    buffer = _moved(layer.get_buffer(), left, top)
+    frame: bytes = buffer.get(place.rectangle, scale, form, Gegl.AbyssPolicy.NONE)
+    return frame
+
+
+def _over(frame: bytes, layer: Gimp.Layer, place: Place, scale: float, form: str) -> bytes:
+    """Pixels at a place with a layer laid over them as GIMP shows a dreamt one: by its mask, in encoded values."""
+    graph = Gegl.Node()
+    below = _operation(graph, "buffer-source", buffer=_filled(place, form, frame))
+    above = _operation(graph, "buffer-source", buffer=_filled(place, form, _read(layer, place, scale, form)))
+    mask = layer.get_mask() if layer.get_apply_mask() else None
+    if mask is not None:
+        _, left, top = layer.get_offsets()
+        values = _moved(mask.get_buffer(), left, top).get(place.rectangle, scale, MASK, Gegl.AbyssPolicy.NONE)
+        opacity = _operation(graph, "opacity")
+        above.link(opacity)
+        shown = _operation(graph, "buffer-source", buffer=_filled(place, MASK, values))
+        shown.connect_to("output", opacity, "aux")
+        above = opacity
+    over = _operation(graph, "over", srgb=True)
+    below.link(over)
+    above.connect_to("output", over, "aux")
+    return _processed(over, place, form)
+
+
+def _filled(place: Place, form: str, frame: bytes) -> Gegl.Buffer:
+    """A buffer that holds these pixels."""
+    buffer = Gegl.Buffer.new(form, place.left, place.top, place.width, place.height)
+    buffer.set(place.rectangle, form, frame)
+    return buffer
+
+
+def _processed(node: Gegl.Node, place: Place, form: str) -> bytes:
+    """What a node of a graph makes of a place."""
+    into = Gegl.Buffer.new(form, place.left, place.top, place.width, place.height)
+    write = _operation(node.get_parent(), "write-buffer", buffer=into)
+    node.link(write)
+    write.process()
+    frame: bytes = into.get(place.rectangle, 1.0, form, Gegl.AbyssPolicy.NONE)
+    return frame
+
+
+def _moved(buffer: Gegl.Buffer, left: int, top: int) -> Gegl.Buffer:
+    """The same pixels, without a copy, with their origin at (left, top)."""
+    return Gegl.Buffer(source=buffer, shift_x=-left, shift_y=-top)
+
+
+def _white(place: Place) -> Gegl.Buffer:
+    buffer = Gegl.Buffer.new(MASK, place.left, place.top, place.width, place.height)
+    buffer.set_color(place.rectangle, Gegl.Color.new("white"))
+    return buffer
+
+
+def _product(buffers: Sequence[Gegl.Buffer], place: Place) -> Gegl.Buffer:
+    """The product of masks at a place."""
+    graph = Gegl.Node()
+    first, *others = (_operation(graph, "buffer-source", buffer=buffer) for buffer in buffers)
+    for other in others:
+        product = _operation(graph, "multiply")
+        first.link(product)
+        other.connect_to("output", product, "aux")
+        first = product
+    return _filled(place, MASK, _processed(first, place, MASK))
+
+
+def _stretched(frame: bytes, shape: Sequence[int], width: int, height: int, form: str) -> bytes:
+    """Pixels `(height, width)` of `shape` scaled to another size."""
+    small = Place(0, 0, shape[1], shape[0])
+    graph = Gegl.Node()
+    source = _operation(graph, "buffer-source", buffer=_filled(small, form, frame))
+    ratios = {"x": width / small.width, "y": height / small.height}
+    scale = _operation(graph, "scale-ratio", abyss_policy=Gegl.AbyssPolicy.CLAMP, **ratios)
+    source.link(scale)
+    return _processed(scale, Place(0, 0, width, height), form)
+
+
+def _operation(graph: Gegl.Node, name: str, **properties: object) -> Gegl.Node:
+    node = graph.create_child(f"gegl:{name}")
+    for each, value in properties.items():
+        node.set_property(each.replace("_", "-"), value)
+    return node

@@ -1,0 +1,371 @@
+"""What the entries of the menu do: from a layer and settings to a dreamt layer.
+
+A run ends by returning its layers, or by an exception whose message is for the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gi
+
+gi.require_version("Gimp", "3.0")
+from dreamwire.presets import PRESETS, find_preset
+from gi.repository import Gimp, GLib
+
+from canvas import Pixels, Place, RefusalError, Result, Source, layer_of, origin, source_of
+from dreamwire.client import JobCancelledError
+from dreamwire.crop import Box
+from dreamwire.messages import Array, Buffer, Done, Message, Preview, PreviewIs, Progress
+from dreamwire.networks import NETWORKS
+from dreamwire.params import PARAMS
+from session import Dream, Session
+from settings import MASKS, SHOWN, Settings, argument, remember, remembered
+
+#: Milliseconds between two frames on the canvas, and pixels along the longer side of each.
+FRAMES = Preview(interval_ms=250, max_side=2048)
+
+
+class CancelledError(Exception):
+    """The user does not want it any more."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a procedure."""
+
+    procedure: Gimp.Procedure
+    mode: Gimp.RunMode
+    image: Gimp.Image
+    drawables: Sequence[Gimp.Drawable]
+    config: Gimp.ProcedureConfig
+
+    @property
+    def interactive(self) -> bool:
+        """Whether somebody looks on."""
+        return bool(self.mode != Gimp.RunMode.NONINTERACTIVE)
+
+    @property
+    def asks(self) -> bool:
+        """Whether a dialog is to ask for settings."""
+        return bool(self.mode == Gimp.RunMode.INTERACTIVE)
+
+
+class Loop:
+    """The main loop; calls that sessions post into it. What goes wrong in one of them ends it."""
+
+    def __init__(self) -> None:
+        self._loop = GLib.MainLoop()
+        self._error: Exception | None = None
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Has a call made by the loop's thread; may be called by any."""
+        GLib.idle_add(self._call, call)
+
+    def _call(self, call: Callable[[], None]) -> bool:
+        try:
+            call()
+        except Exception as error:
+            self._error = error
+            self._loop.quit()
+        return False
+
+    def run(self) -> None:
+        """Returns after `quit`; raises what a call has raised."""
+        if self._error is None:
+            self._loop.run()
+        if self._error is not None:
+            raise self._error
+
+    def quit(self) -> None:
+        self._loop.quit()
+
+
+# What entries do
+
+
+def dream(call: Call) -> list[Gimp.Layer]:
+    """Dream...: the layers, each by itself, with settings from the dialog, the last ones, or the arguments."""
+    return _dream(call, _sources(call.drawables), lambda: remembered() or given(call.config))
+
+
+def again(call: Call) -> list[Gimp.Layer]:
+    """Dream Again: with the settings last used, without a dialog."""
+    settings = remembered() or Settings.of({})
+    return _run(call, _sources(call.drawables), settings, Loop())
+
+
+def deeper(call: Call) -> list[Gimp.Layer]:
+    """Dream Deeper: a dreamt layer once more, with the settings it carries."""
+    settings = _settings_of(call.drawables)
+    return _run(call, _sources(call.drawables), settings, Loop())
+
+
+def redream(call: Call) -> list[Gimp.Layer]:
+    """Re-dream...: what a dreamt layer came from, in the same region, with changed settings."""
+    settings = _settings_of(call.drawables)
+    layer = layer_of(call.drawables[0])
+    below = source_of(layer)
+    if below is None:
+        raise RefusalError(
+            f"The layer that “{layer.get_name()}” was dreamt from is gone, or was moved or cropped. Undo that, or"
+            " use Dream Deeper, which begins at the dream itself."
+        )
+    return _dream(call, [Source(below, layer)], lambda: given(call.config, settings), layer)
+
+
+def _settings_of(drawables: Sequence[Gimp.Drawable]) -> Settings:
+    known = origin(layer_of(drawables[0])) if len(drawables) == 1 else None
+    if known is None:
+        raise RefusalError(
+            "Choose one layer that Deep Dream has made: it carries the settings to go on with. For any other layer"
+            " there is Dream..."
+        )
+    return known.settings
+
+
+def given(config: Gimp.ProcedureConfig, base: Settings | None = None) -> Settings:
+    """The settings in a procedure's arguments.
+
+    Arguments at their defaults leave what the preset says, or `base`.
+    """
+    preset = find_preset(config.get_property("preset")).params if config.get_property("preset") in PRESETS else {}
+    params: dict[str, Any] = dict(base.params) if base else {}
+    params |= preset
+    for name in SHOWN:
+        value = config.get_property(argument(name))
+        if value != PARAMS[name].default:
+            params[name] = value
+    mask = config.get_property("mask-as")
+    if base is not None and mask == next(iter(MASKS)):
+        mask = base.mask
+    return Settings.of(params, mask)
+
+
+def _sources(drawables: Sequence[Gimp.Drawable]) -> list[Source]:
+    if not drawables:
+        raise RefusalError("No layer is chosen. Choose the layer that is to be dreamt.")
+    sources: list[Source] = []
+    try:
+        for drawable in drawables:
+            sources.append(Source(drawable))
+    except BaseException:
+        for source in sources:
+            source.close()
+        raise
+    return sources
+
+
+def _dream(
+    call: Call, sources: list[Source], initial: Callable[[], Settings], replaces: Gimp.Layer | None = None
+) -> list[Gimp.Layer]:
+    """Asks for settings if somebody is to be asked, then dreams."""
+    loop = Loop()
+    if not call.asks:
+        settings = given(call.config) if not call.interactive else initial()
+        if replaces is not None:
+            settings = initial()
+        return _run(call, sources, settings, loop, replaces=replaces)
+    from dialog import DreamDialog  # GTK is needed by nobody else
+
+    dialog = DreamDialog(call.procedure, call.config, sources[0], initial(), loop.post)
+    chosen = dialog.ask()
+    if chosen is None:
+        for source in sources:
+            source.close()
+        dialog.session.close()
+        raise CancelledError
+    return _run(call, sources, chosen, loop, dialog.session, replaces)
+
+
+def _run(
+    call: Call,
+    sources: list[Source],
+    settings: Settings,
+    loop: Loop,
+    session: Session | None = None,
+    replaces: Gimp.Layer | None = None,
+) -> list[Gimp.Layer]:
+    if call.interactive:
+        # Before the run: a cancelled run, or one that GIMP kills, loses no settings.
+        remember(settings)
+    run = Run(call, sources, settings, loop, replaces)
+    session = session or Session(loop.post, run.starting)
+    try:
+        return run.layers(session)
+    finally:
+        session.close()
+
+
+class Run:
+    """Dreams some sources, one after another, each into a new layer.
+
+    With somebody looking on, a layer appears with its first frame and changes with every further one; its
+    insertion is the one step of undo, because what is painted into a layer's buffer later leaves none. Otherwise
+    it is inserted when it is done.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        sources: list[Source],
+        settings: Settings,
+        loop: Loop,
+        replaces: Gimp.Layer | None = None,
+    ) -> None:
+        self._call, self._sources, self._settings, self._loop = call, sources, settings, loop
+        self._replaces = replaces
+        self._weights = NETWORKS[str(settings.params["network"])].weights.sha256
+        self._layers: list[Gimp.Layer] = []
+        self._dream: Dream | None = None
+        self._result: Result | None = None
+        self._inserted = self._stopped = False
+        self._window: Any = None
+        self._error: Exception | None = None
+
+    def layers(self, session: Session) -> list[Gimp.Layer]:
+        """Dreams, and returns the new layers. Raises `CancelledError`, or what went wrong; see `_drop`."""
+        self._session = session
+        Gimp.progress_init(self._settings.title)
+        self._show("reading the layer", 0.0)
+        if self._call.interactive:
+            from windows import RunWindow
+
+            self._window = RunWindow(self._settings.title, self._stop, self._cancel)
+        try:
+            jobs = [self._taken(source) for source in self._sources]
+            self._jobs = list(zip(self._sources, jobs, strict=True))
+            self._next()
+            self._loop.run()
+        except BaseException:
+            self._drop()
+            raise
+        finally:
+            for source in self._sources:
+                source.close()
+            if self._window is not None:
+                self._window.destroy()
+            Gimp.progress_end()
+        if self._error is not None:
+            raise self._error
+        return self._layers
+
+    def starting(self) -> None:
+        """There was no daemon: one is being started."""
+        self._show("starting the daemon", 0.0)
+
+    def _taken(self, source: Source) -> tuple[Place, Pixels, Pixels | None]:
+        """What is sent of a source: taken now, whatever is done to the layer and the selection later."""
+        place = source.crop(self._settings)
+        return place, source.pixels(place), source.mask(place)
+
+    def _next(self) -> None:
+        source, (place, pixels, mask) = self._jobs.pop(0)
+        self._place = place
+        self._inserted = False
+        self._result = Result(source, self._settings, self._weights, self._replaces)
+        self._dream = self._session.dream(
+            Dream(
+                self,
+                self._settings.sent,
+                pixels.image,
+                None if mask is None else mask.image,
+                FRAMES if self._call.interactive else None,
+            )
+        )
+
+    def on_event(self, event: Message) -> None:
+        if isinstance(event, Progress):
+            self._show(told(event), event.fraction)
+        elif isinstance(event, PreviewIs) and (result := self._untroubled()):
+            self._paint(result, event.box, event.frames[0], event.array)
+            if self._window is not None:
+                self._window.can_stop()
+
+    def on_done(self, done: Done) -> None:
+        if result := self._untroubled():
+            self._paint(result, done.box, done.frames[0], done.outputs[0])
+            self._layers.append(result.layer)
+            self._result = None
+        if self._error is None and self._jobs and not self._stopped:
+            self._next()
+        else:
+            self._loop.quit()
+
+    def on_failed(self, error: Exception) -> None:
+        self._error = self._error or (CancelledError() if isinstance(error, JobCancelledError) else error)
+        self._drop()
+        self._loop.quit()
+
+    def _paint(self, result: Result, box: Box, frame: Buffer, array: Array) -> None:
+        top, left, height, width = box
+        # Bytes: GIMP's bindings would take a memoryview element by element.
+        here = (self._place.top + top, self._place.left + left, height, width)
+        result.show(here, bytes(frame), array.shape, array.dtype)
+        if not self._inserted:
+            image = self._sources[0].image
+            image.undo_group_start()
+            try:
+                result.insert()
+            finally:
+                image.undo_group_end()
+            self._inserted = True
+        Gimp.displays_flush()
+
+    def _untroubled(self) -> Result | None:
+        """The layer, if it can still be painted; if not, the dream is dropped and the reason kept."""
+        if self._error is not None or self._result is None:
+            return None
+        trouble = self._result.trouble
+        if not trouble:
+            return self._result
+        self._error = RefusalError(trouble)
+        self._cancel()
+        return None
+
+    def _drop(self) -> None:
+        """Leaves no half-made layer."""
+        if self._result is not None:
+            image = self._sources[0].image
+            if self._inserted and image.is_valid():
+                image.undo_group_start()
+                self._result.remove()
+                image.undo_group_end()
+                Gimp.displays_flush()
+            elif not self._inserted:
+                self._result.discard()
+        self._result = None
+
+    def _stop(self) -> None:
+        self._stopped = True
+        if self._dream is not None:
+            self._dream.stop()
+
+    def _cancel(self) -> None:
+        self._show("cancelling", 0.0)
+        if self._dream is not None:
+            self._dream.cancel()
+
+    def _show(self, text: str, fraction: float) -> None:
+        Gimp.progress_set_text(f"{self._settings.title}: {text}")
+        Gimp.progress_update(fraction)
+        if self._window is not None:
+            self._window.show_progress(text, fraction)
+
+
+def told(event: Progress) -> str:
+    """How far a dream is, in words."""
+    if event.state == "queued":
+        return f"waiting, {event.position} before it" if event.position else "waiting"
+    if event.state == "loading":
+        return "loading the network"
+    left = f", {duration(event.seconds_left)} left" if event.seconds_left is not None else ""
+    return f"octave {event.octave} of {event.octaves}, {event.fraction:.0%}{left}"
+
+
+def duration(seconds: float) -> str:
+    """`75` -> `1 min 15 s`."""
+    whole = max(1, round(seconds))
+    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"

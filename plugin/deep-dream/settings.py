@@ -1,0 +1,131 @@
+"""What is remembered: the settings last used, in the user's configuration, and those of a dream, in its layer.
+
+Knows neither GIMP nor GTK.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dreamwire.presets import PRESETS
+
+from dreamwire import __version__, paths
+from dreamwire.errors import DreamError
+from dreamwire.networks import NETWORKS
+from dreamwire.params import PARAMS, Value, find_job, format_layers, layer_weights, validate
+
+#: The name of the parasite that a dreamt layer carries.
+PARASITE = "deep-dream"
+#: The file with the settings last used.
+LAST = "gimp.json"
+#: How a region's soft edge is kept: as a layer mask, which stays editable, or in the layer's alpha.
+MASKS: Mapping[str, str] = {"layer-mask": "As an editable layer mask", "alpha": "In the layer's transparency"}
+
+
+def argument(name: str) -> str:
+    """The name of a parameter as GIMP writes names."""
+    return name.replace("_", "-")
+
+
+#: The parameters of a dream that GIMP shows; the edge follows from how the mask is kept.
+SHOWN = tuple(name for name in find_job("dream").params if name != "edge")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to dream: parameters of PARAMS by name, all of them, and how the mask is kept."""
+
+    params: Mapping[str, Value]
+    mask: str = "layer-mask"
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], mask: str = "layer-mask") -> Settings:
+        """From some parameters; raises `DreamError` as `validate` does."""
+        params = {name: value for name, value in given.items() if name in SHOWN}
+        return cls(validate("dream", params), mask)
+
+    @property
+    def sent(self) -> dict[str, Value]:
+        """The parameters as they go to the daemon: GIMP lays a layer mask over the dream itself."""
+        return dict(self.params) | {"edge": "full" if self.mask == "layer-mask" else "alpha"}
+
+    @property
+    def preset(self) -> str:
+        """The preset that these settings are, whatever their seed and precision, or nothing."""
+        for name, preset in PRESETS.items():
+            wanted = validate("dream", preset.params)
+            if all(self.params[each] == wanted[each] for each in SHOWN if each not in PERSONAL):
+                return name
+        return ""
+
+    @property
+    def title(self) -> str:
+        """What the dream is called: by its preset or its layers, and by its network if it is not the usual one."""
+        name = str(self.params["network"])
+        what = PRESETS[self.preset].label if self.preset else format_layers(layer_weights(self.params))
+        network = "" if name == PARAMS["network"].default else f" ({NETWORKS[name].label})"
+        return f"Deep Dream: {what}{network}"
+
+
+#: What a preset leaves as the user has it.
+PERSONAL = ("seed", "precision", "context", "window", "edge", "strength")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a dreamt layer knows about itself: its settings, the weights' hash, and the tattoo of its source."""
+
+    settings: Settings
+    source: int = 0
+    weights: str = ""
+
+    def write(self) -> bytes:
+        """As the bytes of a parasite."""
+        plain = {
+            "version": 1,
+            "program": __version__,
+            "kind": "dream",
+            "params": dict(self.settings.params),
+            "mask": self.settings.mask,
+            "weights_sha256": self.weights,
+            "source": self.source,
+        }
+        return json.dumps(plain).encode()
+
+    @classmethod
+    def read(cls, data: bytes) -> Origin:
+        """From a parasite's bytes; raises `DreamError` bad_params for what this version cannot read."""
+        try:
+            plain = json.loads(data)
+            settings = Settings.of(plain["params"], plain["mask"])
+            return cls(settings, int(plain["source"]), str(plain["weights_sha256"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DreamError(
+                "bad_params", "The layer's settings cannot be read: they are damaged, or of a later version."
+            ) from error
+
+
+def remember(settings: Settings) -> None:
+    """Keeps settings for Dream Again and the next dialog. That they cannot be kept is no reason not to dream."""
+    folder = paths.config_dir()
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        plain = {"params": dict(settings.params), "mask": settings.mask}
+        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+            json.dump(plain, file, indent=1)
+        Path(file.name).replace(folder / LAST)
+
+
+def remembered() -> Settings | None:
+    """The settings last used; None if there are none, or none that this version understands."""
+    try:
+        plain = json.loads((paths.config_dir() / LAST).read_text())
+        return Settings.of(plain["params"], plain["mask"] if plain["mask"] in MASKS else "layer-mask")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, DreamError):
+        return None
