@@ -20,11 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgpack
+
 import gimp_roots
 
 #: Seconds for GIMP to be there; it takes five to ten on a quiet machine.
 PATIENCE = 120.0
 
+PLUGIN = Path(__file__).parents[2] / "plugin" / "deep-dream"
 #: Runs inside GIMP until it is told to quit: takes Python from a socket, answers the value of `result` as JSON.
 PROBE = """
 import json, os, socket, sys, traceback
@@ -125,6 +128,16 @@ class Gimp:
     def words(self) -> str:
         """What GIMP and its plug-ins have printed."""
         return (self.folder / "gimp.out").read_text(errors="replace")
+
+    def add_plugin(self) -> Path:
+        """Puts the plug-in where GIMP looks for it; its folder."""
+        folder = self.config / "plug-ins" / "deep-dream"
+        shutil.copytree(PLUGIN, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        carried = folder / "carried" / "msgpack"
+        carried.mkdir(parents=True)
+        for file in Path(msgpack.__file__).parent.glob("*.py"):
+            shutil.copy(file, carried)
+        return folder
 
     def start(self) -> Gimp:
         """Starts it and waits until the probe answers."""

@@ -1,0 +1,53 @@
+"""Real GIMPs with the plug-in, and a real daemon beside them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from real_daemon import Daemon
+from real_gimp import Gimp, System, systems
+
+#: Set where a missing GIMP is a failure, as in CI.
+REQUIRED = "DEEPDREAM_REQUIRE_GIMP"
+
+
+@pytest.fixture(scope="session", params=systems() or [None], ids=lambda system: system.name if system else "none")
+def system(request: pytest.FixtureRequest) -> System:
+    """Each GIMP that there is."""
+    if request.param is None:
+        missing = "There is no GIMP 3 for these tests: ./install/test makes some, on Debian and as root."
+        (pytest.fail if os.environ.get(REQUIRED) else pytest.skip)(missing)
+    found: System = request.param
+    return found
+
+
+@pytest.fixture(scope="session")
+def make_gimp(shared_daemon: Daemon) -> Iterator[Callable[..., Gimp]]:
+    """Makes GIMPs with the plug-in, which know the shared daemon, or with `daemon` another one."""
+    made: list[tuple[Gimp, Path]] = []
+
+    def make(system: System, daemon: Daemon = shared_daemon, **options: Any) -> Gimp:
+        folder = Path(tempfile.mkdtemp(prefix="dd-"))
+        config = {"DEEPDREAM_CONFIG": str(folder / "config")}
+        gimp = Gimp(system, folder, environment=daemon.environment | config, shared=(daemon.folder,), **options)
+        made.append((gimp, folder))
+        gimp.add_plugin()
+        return gimp.start()
+
+    yield make
+    for gimp, folder in made:
+        gimp.end()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def gimp(system: System, make_gimp: Callable[..., Gimp]) -> Gimp:
+    """A GIMP without a window, for tests that close the images they make."""
+    return make_gimp(system)
