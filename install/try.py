@@ -12,7 +12,7 @@ from pathlib import Path
 import project
 
 #: Where the drawn cloudscape is kept for the next time.
-SAMPLE = project.VENV / "sample"
+SAMPLE = project.VENV.folder / "sample"
 
 
 def main() -> int:
@@ -32,11 +32,11 @@ def main() -> int:
         image, mask = SAMPLE / "cloud.png", SAMPLE / "cloud-mask.png"
         SAMPLE.mkdir(exist_ok=True)
         if not (image.is_file() and mask.is_file()):
-            project.run([project.PYTHON, "-m", "dreamd.sample", image, mask], "Drawing a cloud")
+            project.run([project.VENV.python, "-m", "dreamd.sample", image, mask], "Drawing a cloud")
     drawing = time.monotonic() - started
     command = ["dream", image, *(["--mask", mask] if mask else []), "-o", "dream.png"]
     result = subprocess.run(
-        [project.PYTHON, "-m", "dreamd", *command, "--json"], stdout=subprocess.PIPE, check=False
+        [project.VENV.python, "-m", "dreamd", *command, "--json"], stdout=subprocess.PIPE, check=False
     )
     if result.returncode:
         return result.returncode
@@ -50,7 +50,7 @@ def main() -> int:
         "dreaming": seconds["dream"],
         "reading and writing": seconds["read"] + seconds["write"],
     }
-    deepdream = project.PYTHON.with_name("deepdream")
+    deepdream = project.VENV.program("deepdream")
     print(
         f"Dreamt {report['share']:.0%} of {image} with {report['info']['layers']} of {report['info']['network']}."
     )

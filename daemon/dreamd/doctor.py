@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,16 +18,17 @@ from typing import Any
 from dreamwire import __version__, paths
 from dreamwire.client import Client, Image
 from dreamwire.errors import DreamError, UnreachableError
-from dreamwire.launch import COMMAND_FILE, daemon_command
+from dreamwire.launch import COMMAND_FILE, INSTALL, daemon_command
 from dreamwire.messages import Done
 from dreamwire.networks import NETWORKS
 from dreamwire.params import PARAMS
 
 from . import weights
+from .gimps import Place, places, record
 
 #: The name under which this project is installed.
 DISTRIBUTION = "deep-dream-gimp"
-INSTALL = "Run `python3 install/install.py` again."
+AGAIN = f"Run `{INSTALL}` again."
 #: Seconds without a word after which a daemon hangs: it says something several times in each.
 SILENCE = 10.0
 
@@ -53,6 +56,7 @@ def examine(connect: Callable[[], Client]) -> Iterator[Check]:
     yield from _weights()
     yield from _folders()
     yield _program()
+    yield from _plugins()
     yield from _daemon(connect)
 
 
@@ -69,7 +73,7 @@ def _packages() -> Iterator[Check]:
     try:
         requirements = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
-        yield Check(DISTRIBUTION, False, "not installed in this Python", INSTALL)
+        yield Check(DISTRIBUTION, False, "not installed in this Python", AGAIN)
         return
     for requirement in requirements:
         match = re.match(r"([\w.-]+)(?:>=([\d.]+))?", requirement)
@@ -139,10 +143,46 @@ def _program() -> Check:
         command = daemon_command()
     except UnreachableError as error:
         return Check("program", False, "not found", str(error))
-    if command and shutil.which(command[0]):
-        return Check("program", True, " ".join(command))
-    where = paths.data_dir() / COMMAND_FILE
-    return Check("program", False, f"{' '.join(command)!r} cannot be run", f"{where} names it. {INSTALL}")
+    found = " ".join(command)
+    cure = f"{paths.data_dir() / COMMAND_FILE} names it. {AGAIN}"
+    if not shutil.which(command[0]):
+        return Check("program", False, f"{found!r} cannot be run", cure)
+    try:
+        said = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Check("program", False, f"{found!r}: {error}", cure)
+    version = said.stdout.strip().removeprefix("deepdream ")
+    if version != __version__:
+        why = f"is of version {version}, not {__version__}" if version else "does not work"
+        return Check("program", False, f"{found!r} {why}", cure)
+    return Check("program", True, found)
+
+
+def _plugins() -> Iterator[Check]:
+    """The plug-in, in each folder where a GIMP looks."""
+    found = places()
+    if not found:
+        cure = f"To dream in GIMP, start it once, and run `{INSTALL}`."
+        yield Check("GIMP", True, "no folder of a GIMP 3", cure)
+    yield from map(_plugin, found)
+
+
+def _plugin(place: Place) -> Check:
+    plugin = place.plugin
+    if not os.path.lexists(plugin):
+        cure = f"To dream in this GIMP, run `{INSTALL}`."
+        return Check(place.name, str(place.folder) not in record()["gimp"], f"no plug-in in {place.folder}", cure)
+    program = plugin / f"{plugin.name}.py"
+    cure = f"Move {plugin} away, and run `{INSTALL}`." if place.is_taken else AGAIN
+    if not program.is_file():
+        return Check(place.name, False, f"{program} is missing", cure)
+    if place.version != __version__:
+        return Check(place.name, False, f"{plugin} is of version {place.version or 'nothing known'}, not {__version__}", cure)
+    if not os.access(program, os.X_OK):
+        return Check(place.name, False, f"{program} may not be run", f'Run `chmod +x "{program}"`.')
+    if not (plugin / "carried" / "msgpack" / "fallback.py").is_file():
+        return Check(place.name, False, f"{plugin / 'carried'} is missing", cure)
+    return Check(place.name, True, str(plugin))
 
 
 def _daemon(connect: Callable[[], Client]) -> Iterator[Check]:

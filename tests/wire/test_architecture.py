@@ -43,7 +43,7 @@ LAYERS = {
         packages="torch",
     ),
     "common": Layer(
-        "dreamd dreamd.download dreamd.jobs dreamd.locks dreamd.logs dreamd.options dreamd.weights",
+        "dreamd dreamd.download dreamd.gimps dreamd.jobs dreamd.locks dreamd.logs dreamd.options dreamd.weights",
         layers="wire header",
     ),
     "worker": Layer(

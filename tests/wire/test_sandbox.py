@@ -81,6 +81,7 @@ def test_a_snap_looks_into_the_one_folder_that_it_shares(home: Path, monkeypatch
     assert paths.sandbox() == "snap"
     assert paths.default_endpoint() == "tcp://127.0.0.1:47615"
     assert paths.data_dir() == home / "snap/gimp/common/deep-dream" != outside
+    assert paths.config_dir() == paths.data_dir() / "config"
 
 
 def test_a_terminal_that_is_a_snap_is_no_sandbox_of_gimp(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,11 +38,8 @@ def sandbox() -> str:
 
 def data_dir() -> Path:
     """The folder of what is kept: `DEEPDREAM_DATA`, else `XDG_DATA_HOME/deep-dream` and its like."""
-    common = _absolute("SNAP_USER_COMMON") if sandbox() == "snap" else None
-    return (
-        _override("DEEPDREAM_DATA")
-        or (common and common / APP)
-        or _place("XDG_DATA_HOME", ".local/share", macos=f"Application Support/{APP}", windows=APP)
+    return _override("DEEPDREAM_DATA") or _place(
+        "XDG_DATA_HOME", ".local/share", macos=f"Application Support/{APP}", together=APP
     )
 
 
@@ -64,14 +61,14 @@ def weights_dir() -> Path:
 def log_dir() -> Path:
     """The folder of logs: `DEEPDREAM_LOGS`, else `XDG_STATE_HOME/deep-dream` and its like."""
     return _override("DEEPDREAM_LOGS") or _place(
-        "XDG_STATE_HOME", ".local/state", macos=f"Logs/{APP}", windows=f"{APP}/logs"
+        "XDG_STATE_HOME", ".local/state", macos=f"Logs/{APP}", together=f"{APP}/logs"
     )
 
 
 def config_dir() -> Path:
     """The folder of settings: `DEEPDREAM_CONFIG`, else `XDG_CONFIG_HOME/deep-dream` and its like."""
     return _override("DEEPDREAM_CONFIG") or _place(
-        "XDG_CONFIG_HOME", ".config", macos=f"Application Support/{APP}/config", windows=f"{APP}/config"
+        "XDG_CONFIG_HOME", ".config", macos=f"Application Support/{APP}/config", together=f"{APP}/config"
     )
 
 
@@ -175,12 +172,18 @@ def _is_ours(folder: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
 
 
-def _place(xdg: str, otherwise: str, *, macos: str, windows: str) -> Path:
-    """Folder of this program on this platform: by an XDG variable or `otherwise`, or below the two's own roots."""
+def _place(xdg: str, otherwise: str, *, macos: str, together: str) -> Path:
+    """Folder of this program on this platform: by an XDG variable or `otherwise`, or as macOS has it.
+
+    Where there is one folder for all, on Windows and in a snap, it is `together` there.
+    """
     if sys.platform == "darwin":
         return Path.home() / "Library" / macos
     if sys.platform == "win32":
-        return (_absolute("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / windows
+        return (_absolute("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / together
+    common = _absolute("SNAP_USER_COMMON")
+    if common and sandbox() == "snap":
+        return common / together
     if sandbox() == "flatpak":  # whose own variables name folders that nobody else looks into
         xdg = f"HOST_{xdg}"
     return (_absolute(xdg) or Path.home() / otherwise) / APP
