@@ -21,7 +21,7 @@ if sys.version_info < (3, 10):  # noqa: UP036 - older ones come as far as here
 
 sys.dont_write_bytecode = True  # the checkout stays as it is
 ROOT = Path(__file__).resolve().parent.parent
-sys.path += [str(ROOT / "daemon"), str(ROOT / "plugin" / "deep-dream")]
+sys.path[:0] = [str(ROOT / "daemon"), str(ROOT / "plugin" / "deep-dream")]
 
 import consoles  # noqa: E402
 import machine  # noqa: E402
