@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import plugin_folder
+from dreamd.gimps import Place
 from dreamwire import __version__
 from dreamwire.messages import Error, ErrorIs, Message, Status, StatusIs
 from dreamwire.networks import NETWORKS
 from dreamwire.params import PARAMS
 from fake_daemon import fake_daemon, of_version
 from real_daemon import Daemon
+from user_home import PACKAGES
 
 DEFAULT = NETWORKS[str(PARAMS["network"].default)]
 
@@ -23,7 +27,8 @@ Checks = dict[str, dict[str, Any]]
 
 def examined(daemon: Daemon, status: int, **environment: str) -> Checks:
     """What doctor finds, by name, after it ended with this status; of each bad thing it says what to do."""
-    result = daemon.run("doctor", "--json", **environment)
+    no_gimp = {"HOME": str(daemon.folder), "XDG_CONFIG_HOME": "", "GIMP3_DIRECTORY": ""}
+    result = daemon.run("doctor", "--json", **(no_gimp | environment))
     assert result.returncode == status, result.stdout + result.stderr
     checks: Checks = {check["name"]: check for check in json.loads(result.stdout)}
     assert all(check["ok"] or check["cure"] for check in checks.values())
@@ -43,7 +48,7 @@ def test_a_sound_installation(shared_daemon: Daemon) -> None:
     assert "blocks.10 of efficientnet_lite0" in checks["dream"]["found"]
     assert __version__ in checks["daemon"]["found"]
     assert checks["program"]["found"].split()[0].startswith("/")
-    text = shared_daemon.run("doctor")
+    text = shared_daemon.run("doctor", HOME=str(shared_daemon.folder))
     assert text.returncode == 0
     assert all(line.startswith(("ok  ", "note", " ")) for line in text.stdout.splitlines())
 
@@ -99,6 +104,59 @@ def moved_program(folder: Path) -> dict[str, str]:
     return {"DEEPDREAM_DATA": str(folder)}
 
 
+def program_of_another_version(folder: Path) -> dict[str, str]:
+    program = folder / "deepdream"
+    program.write_text("#!/bin/sh\necho deepdream 9.9\n")
+    program.chmod(0o755)
+    (folder / "daemon-command").write_text(f"{program}\n")
+    return {"DEEPDREAM_DATA": str(folder)}
+
+
+def program_that_fails(folder: Path) -> dict[str, str]:
+    environment = program_of_another_version(folder)
+    (folder / "deepdream").write_text("#!/bin/sh\nexit 1\n")
+    return environment
+
+
+def plugin(home: Path) -> Path:
+    """The plug-in in a GIMP of a home."""
+    place = Place(home / ".config" / "GIMP" / "3.0")
+    plugin_folder.put(place, PACKAGES)
+    return place.plugin
+
+
+def older_plugin(folder: Path) -> dict[str, str]:
+    (plugin(folder) / "dreamwire" / "__init__.py").write_text('__version__ = "0.0.9"\n')
+    return {"HOME": str(folder)}
+
+
+def half_a_plugin(folder: Path) -> dict[str, str]:
+    (plugin(folder) / "deep-dream.py").unlink()
+    return {"HOME": str(folder)}
+
+
+def plugin_that_may_not_run(folder: Path) -> dict[str, str]:
+    (plugin(folder) / "deep-dream.py").chmod(0o644)
+    return {"HOME": str(folder)}
+
+
+def plugin_without_msgpack(folder: Path) -> dict[str, str]:
+    shutil.rmtree(plugin(folder) / "carried")
+    return {"HOME": str(folder)}
+
+
+def plugin_that_is_gone(folder: Path) -> dict[str, str]:
+    place = plugin(folder)
+    shutil.rmtree(place)
+    (folder / "installed.json").write_text(json.dumps({"gimp": [str(place.parents[1])]}))
+    return {"HOME": str(folder), "DEEPDREAM_DATA": str(folder)}
+
+
+def plugin_of_somebody_else(folder: Path) -> dict[str, str]:
+    (folder / ".config/GIMP/3.0/plug-ins/deep-dream").mkdir(parents=True)
+    return {"HOME": str(folder)}
+
+
 def endpoint_that_is_none(folder: Path) -> dict[str, str]:
     return {"DEEPDREAM_ENDPOINT": "nonsense"}
 
@@ -112,6 +170,19 @@ HARM = [
     (no_folder_for_logs, "log folder", "logs: Not a directory", "DEEPDREAM_LOGS"),
     (no_folder_for_weights, "weights folder", "weights: Not a directory", "DEEPDREAM_DATA"),
     (moved_program, "program", "/gone/deepdream", "install/install.py"),
+    (program_of_another_version, "program", "is of version 9.9", "install/install.py"),
+    (program_that_fails, "program", "does not work", "install/install.py"),
+    (older_plugin, "GIMP 3.0", "is of version 0.0.9, not", "Run `python3 install/install.py` again"),
+    (half_a_plugin, "GIMP 3.0", "deep-dream.py is missing", "Run `python3 install/install.py` again"),
+    (plugin_that_may_not_run, "GIMP 3.0", "may not be run", "chmod +x"),
+    (plugin_without_msgpack, "GIMP 3.0", "carried is missing", "Run `python3 install/install.py` again"),
+    (plugin_that_is_gone, "GIMP 3.0", "no plug-in in", "run `python3 install/install.py`"),
+    (
+        plugin_of_somebody_else,
+        "GIMP 3.0",
+        "deep-dream.py is missing",
+        "away, and run `python3 install/install.py`",
+    ),
     (endpoint_that_is_none, "daemon", "does not answer", "ipc:///PATH or tcp://HOST:PORT"),
 ]
 
@@ -129,6 +200,16 @@ def test_one_thing_wrong(
     assert bad(checks) == {name}
     assert found in checks[name]["found"]
     assert cure in checks[name]["cure"]
+
+
+def test_the_plugin_that_is_in_order(shared_daemon: Daemon, tmp_path: Path) -> None:
+    checks = examined(shared_daemon, 0, HOME=str(tmp_path))
+    assert checks["GIMP"]["cure"] == "To dream in GIMP, start it once, and run `python3 install/install.py`."
+    found = str(plugin(tmp_path))
+    (tmp_path / ".config" / "GIMP" / "3.2").mkdir()
+    checks = examined(shared_daemon, 0, HOME=str(tmp_path))
+    assert checks["GIMP 3.0"] == {"name": "GIMP 3.0", "ok": True, "found": found, "cure": ""}
+    assert checks["GIMP 3.2"]["cure"] == "To dream in this GIMP, run `python3 install/install.py`."
 
 
 def test_a_daemon_that_cannot_start(place: Daemon, tmp_path: Path) -> None:
