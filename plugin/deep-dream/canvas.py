@@ -49,6 +49,13 @@ class Place:
         bottom = min(self.top + self.height, other.top + other.height)
         return Place(left, top, right - left, bottom - top) if left < right and top < bottom else None
 
+    def union(self, other: Place) -> Place:
+        """What surrounds both."""
+        left, top = min(self.left, other.left), min(self.top, other.top)
+        right = max(self.left + self.width, other.left + other.width)
+        bottom = max(self.top + self.height, other.top + other.height)
+        return Place(left, top, right - left, bottom - top)
+
     def at(self, left: int, top: int) -> Place:
         """The same in coordinates whose origin is (left, top)."""
         return Place(self.left - left, self.top - top, self.width, self.height)
@@ -83,11 +90,20 @@ class Pixels:
         return Image(self.frame, (self.place.height, self.place.width, self.channels), self.dtype)
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A layer as it is seen: where its pixels are read, the place that they fill, and its mask if it has one."""
+
+    layer: Gimp.Layer
+    place: Place
+    mask: Gegl.Buffer | None
+
+
 class Source:
     """What of a layer is dreamt: its pixels and the region's mask, as they were when this was made.
 
     The region is the selection within the layer, or all of the layer; a mask of the layer's own counts too. A
-    layer that was itself dreamt shows the network what lies around it in the layer that it came from. `close`
+    layer that was itself dreamt shows the network what lies around it in the layers that it came from. `close`
     frees what had to be copied.
     """
 
@@ -96,16 +112,13 @@ class Source:
         self.layer = layer_of(drawable)
         self.image: Gimp.Image = self.layer.get_image()
         _check(self.layer)
-        self.origin = origin(self.layer)
         self._copies: list[Gimp.Layer] = []
         self._gray = self.layer.is_gray()
-        top = self._shown(self.layer)
-        below = source_of(self.layer)
         #: What is read, from below to above; the first is the picture, whose borders the network sees.
-        self._layers = [top] if below is None else [self._shown(below), top]
-        self.picture = Place.of(self._layers[0])
+        self._layers = [self._shown(each) for each in _history(self.layer)]
+        self.picture = self._layers[0].place
         if region_of is None:
-            self._mask, self.region = self._selected(Place.of(top))
+            self._mask, self.region = self._selected(self._layers[-1])
         else:
             self._mask, self.region = _region(region_of)
 
@@ -116,35 +129,65 @@ class Source:
                 copy.delete()
         self._copies.clear()
 
-    def _shown(self, layer: Gimp.Layer) -> Gimp.Layer:
-        """The layer as it is seen: with filters that can still be changed, a copy into which they are merged."""
+    def _shown(self, layer: Gimp.Layer) -> Shown:
+        """The layer as it is seen: with filters that can still be changed, a copy of what they make of it."""
+        place, image = Place.of(layer), self.image
         if not layer.get_filters():
-            return layer
-        copy = layer.copy()
+            return Shown(layer, place, _mask_of(layer))
+        # On a stage of its own, because `merge_filters` leaves groups as they are, paints black what grows out of
+        # a layer without alpha, and in GIMP 3.0 loses what grows to the left.
+        stage_place = place.union(Place(0, 0, image.get_width(), image.get_height()))
+        stage = Gimp.Image.new_with_precision(
+            stage_place.width, stage_place.height, image.get_base_type(), image.get_precision()
+        )
+        try:
+            stage.undo_disable()
+            if (profile := image.get_color_profile()) is not None:
+                stage.set_color_profile(profile)
+            actor = Gimp.Layer.new_from_drawable(layer, stage)
+            stage.insert_layer(actor, None, 0)
+            actor.set_lock_position(False)
+            actor.set_offsets(place.left - stage_place.left, place.top - stage_place.top)
+            actor.set_visible(True)
+            actor.set_opacity(100.0)
+            actor.set_mode(Gimp.LayerMode.NORMAL)
+            if actor.get_mask() is not None:
+                actor.set_apply_mask(False)
+            copy = Gimp.Layer.new_from_visible(stage, image, layer.get_name())
+        finally:
+            stage.delete()
         self._copies.append(copy)
-        copy.merge_filters()
-        return copy
+        copy.set_offsets(stage_place.left, stage_place.top)
+        grown = _visible(_moved(copy.get_buffer(), stage_place.left, stage_place.top), stage_place, "A u8")
+        return Shown(copy, place.union(grown) if grown else place, _mask_of(layer))
 
-    def _selected(self, here: Place) -> tuple[Gegl.Buffer | None, Place]:
+    def _selected(self, shown: Shown) -> tuple[Gegl.Buffer | None, Place]:
         """The region's mask, a buffer in the image's coordinates or None for all, and the box around it."""
-        region = here
+        # What a filter lets grow beyond the picture that a layer was dreamt from is no part of it.
+        region = shown.place.intersect(self.picture) or shown.place
         _, selected, left, top, right, bottom = Gimp.Selection.bounds(self.image)
         if selected:
-            inside = here.intersect(Place(left, top, right - left, bottom - top))
+            inside = region.intersect(Place(left, top, right - left, bottom - top))
             if inside is None:
                 raise RefusalError(
                     f"The selection does not touch the layer “{self.layer.get_name()}”. Select a part of that"
                     " layer, choose another layer, or select nothing to dream all of it."
                 )
             region = inside
-        own = self.layer.get_mask() if self.layer.get_apply_mask() else None
-        if not selected and own is None:
-            return None, region
         masks = [self.image.get_selection().get_buffer()] if selected else []
-        if own is not None:
-            _, left, top = self.layer.get_offsets()
-            masks.append(_moved(own.get_buffer(), left, top))
-        return _product(masks, region), region
+        if shown.mask is not None:
+            masks.append(shown.mask)
+        if not masks:
+            return None, region
+        mask = _product(masks, region)
+        # In an image of floats a soft edge hardly ever ends: what no screen could show is no part of the region.
+        seen = _visible(mask, region, "Y u8")
+        if seen is None:
+            raise RefusalError(
+                f"What is selected of the layer “{self.layer.get_name()}” is hidden by its layer mask, or selected"
+                " so faintly that nothing would be seen. Select another part of it."
+            )
+        return mask, seen
 
     def crop(self, settings: Settings) -> Place:
         """What of the picture has to travel: the region with what the network sees around it."""
@@ -158,9 +201,9 @@ class Source:
         channels = 2 if self._gray else 4
         form = _format(channels, dtype)
         scaled = place.scaled(scale)
-        frame = _read(self._layers[0], scaled, scale, form)
-        for layer in self._layers[1:]:
-            frame = _over(frame, layer, scaled, scale, form)
+        frame = _read(self._layers[0].layer, scaled, scale, form)
+        for shown in self._layers[1:]:
+            frame = _over(frame, shown, scaled, scale, form)
         return Pixels(scaled, frame, channels, dtype)
 
     def mask(self, place: Place, scale: float = 1.0) -> Pixels | None:
@@ -206,8 +249,7 @@ class Result:
                 own.get_buffer().flush()
                 layer.set_edit_mask(False)  # painting is to go on in colours
         # What this is kept with cannot be written later without another step of undo.
-        first = source.origin.source if replaces is not None and source.origin else source.layer.get_tattoo()
-        data = Origin(settings, first, weights).write()
+        data = Origin(settings, source.layer.get_tattoo(), weights).write()
         flags = Gimp.PARASITE_PERSISTENT | Gimp.PARASITE_UNDOABLE
         layer.attach_parasite(Gimp.Parasite.new(PARASITE, flags, data))
 
@@ -290,6 +332,16 @@ def source_of(layer: Gimp.Layer) -> Gimp.Layer | None:
     return below if below is not None and Place.of(below).intersect(here) == here else None
 
 
+def _history(layer: Gimp.Layer) -> list[Gimp.Layer]:
+    """A layer after all those that it was dreamt from."""
+    layers = [layer]
+    while below := source_of(layers[0]):
+        if below.get_id() in [each.get_id() for each in layers]:
+            break  # parasites can be copied from layer to layer
+        layers.insert(0, below)
+    return layers
+
+
 def _region(layer: Gimp.Layer) -> tuple[Gegl.Buffer | None, Place]:
     """The region of a dreamt layer: by its layer mask, or its alpha if the mask was put there, or all of it."""
     place, mask = Place.of(layer), layer.get_mask()
@@ -347,24 +399,41 @@ def _read(layer: Gimp.Layer, place: Place, scale: float, form: str) -> bytes:
     return frame
 
 
-def _over(frame: bytes, layer: Gimp.Layer, place: Place, scale: float, form: str) -> bytes:
+def _over(frame: bytes, shown: Shown, place: Place, scale: float, form: str) -> bytes:
     """Pixels at a place with a layer laid over them as GIMP shows a dreamt one: by its mask, in encoded values."""
     graph = Gegl.Node()
     below = _operation(graph, "buffer-source", buffer=_filled(place, form, frame))
-    above = _operation(graph, "buffer-source", buffer=_filled(place, form, _read(layer, place, scale, form)))
-    mask = layer.get_mask() if layer.get_apply_mask() else None
-    if mask is not None:
-        _, left, top = layer.get_offsets()
-        values = _moved(mask.get_buffer(), left, top).get(place.rectangle, scale, MASK, Gegl.AbyssPolicy.NONE)
+    above = _operation(graph, "buffer-source", buffer=_filled(place, form, _read(shown.layer, place, scale, form)))
+    if shown.mask is not None:
+        values = shown.mask.get(place.rectangle, scale, MASK, Gegl.AbyssPolicy.NONE)
         opacity = _operation(graph, "opacity")
         above.link(opacity)
-        shown = _operation(graph, "buffer-source", buffer=_filled(place, MASK, values))
-        shown.connect_to("output", opacity, "aux")
+        mask = _operation(graph, "buffer-source", buffer=_filled(place, MASK, values))
+        mask.connect_to("output", opacity, "aux")
         above = opacity
     over = _operation(graph, "over", srgb=True)
     below.link(over)
     above.connect_to("output", over, "aux")
     return _processed(over, place, form)
+
+
+def _mask_of(layer: Gimp.Layer) -> Gegl.Buffer | None:
+    """A layer's mask in the image's coordinates, if it has one that is applied."""
+    mask = layer.get_mask() if layer.get_apply_mask() else None
+    _, left, top = layer.get_offsets()
+    return None if mask is None else _moved(mask.get_buffer(), left, top)
+
+
+def _visible(buffer: Gegl.Buffer, place: Place, form: str) -> Place | None:
+    """The box around all that is not 0 there, in an 8-bit format of one channel; None if all of it is."""
+    frame: bytes = buffer.get(place.rectangle, 1.0, form, Gegl.AbyssPolicy.NONE)
+    rows = [frame[start : start + place.width] for start in range(0, len(frame), place.width)]
+    filled = [number for number, row in enumerate(rows) if row.strip(b"\0")]
+    if not filled:
+        return None
+    left = min(place.width - len(rows[number].lstrip(b"\0")) for number in filled)
+    right = max(len(rows[number].rstrip(b"\0")) for number in filled)
+    return Place(place.left + left, place.top + filled[0], right - left, filled[-1] + 1 - filled[0])
 
 
 def _filled(place: Place, form: str, frame: bytes) -> Gegl.Buffer:
