@@ -102,6 +102,11 @@ def install(gimp_dirs: Sequence[Path], *, linked: bool) -> int:
     before = command()
     write_command(venv)
     troubles = stop_daemon() if is_new or command() != before else []
+    if about["device"] == "processor" and machine.choose().backend != "cpu":
+        troubles.append(
+            f"{machine.choose()} But this torch finds no card that it can use, so the processor does the work."
+            f" Bring the card's driver up to date, remove {venv.folder}, and run this again."
+        )
 
     filled = []
     for place in places:
@@ -154,6 +159,7 @@ def install_daemon() -> tuple[Venv, bool]:
     if done[:1] != wanted[:1]:
         shutil.rmtree(venv.folder, ignore_errors=True)
         machine.require_room(data, build.gigabytes)
+        print(f"It takes up to {build.gigabytes} GB in {data}, some of them only for now.")
     # A cache of its own leaves nothing behind; after a break it saves what was fetched.
     cache = data / "cache"
     caches = {name: os.environ.get(name) or str(cache) for name in ("PIP_CACHE_DIR", "UV_CACHE_DIR")}
@@ -172,7 +178,7 @@ def fingerprints(build: machine.Build) -> list[str]:
 
 def examine(venv: Venv) -> dict[str, str]:
     """Sees that all that the daemon needs can be imported; what it is. Exits with advice if it cannot."""
-    done = subprocess.run([venv.python, "-c", EXAMINE], capture_output=True, text=True, check=False)
+    done = subprocess.run([venv.python, "-I", "-c", EXAMINE], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(
             f"{done.stderr.strip()[-2000:]}\n\nThe daemon is installed, but does not work: its Python cannot"

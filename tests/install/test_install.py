@@ -337,10 +337,53 @@ def test_a_mac_gets_metal_or_a_clear_no(monkeypatch: pytest.MonkeyPatch) -> None
         machine.choose()
 
 
+def test_a_card_that_torch_cannot_use_is_told_of(home: Home) -> None:
+    home.program("nvidia-smi", "echo 'NVIDIA GeForce GTX 480, 390.157'")
+    shutil.rmtree(home.data)
+    home.with_daemon("CUDA")
+    said = home.install(status=1)
+    assert "torch for CUDA, because nvidia-smi names the card NVIDIA GeForce GTX 480, driver 390.157." in said
+    assert "this torch finds no card that it can use" in said
+    assert home.plugin().is_dir()
+
+
 def test_too_small_a_disk_is_told_before_anything_is_fetched(home: Home) -> None:
     machine.require_room(home.data / "not" / "yet", 0)
     with pytest.raises(SystemExit, match=r"needs about 1000000 GB .* Make room there, or .* DEEPDREAM_DATA"):
         machine.require_room(home.data, 1_000_000)
+
+
+def test_uv_is_told_which_torch_and_after_it_has_failed_pip_does_it(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = home.folder / "calls"
+    venv = project.Venv(home.folder / "venv", home.folder / "log", "cpu")
+    record = f'echo "$(basename $0)" "$@" >> {calls}'
+    make = f"mkdir -p {venv.folder}/bin && cp {home.programs}/python {home.programs}/pip {venv.folder}/bin"
+    home.program("python", record)
+    home.program("pip", record)
+    home.program("uv", f'{record}; if [ "$1" = venv ]; then {make}; fi')
+    monkeypatch.setenv("PATH", str(home.programs))
+
+    def called() -> list[str]:
+        lines = calls.read_text().splitlines()
+        calls.unlink()
+        return lines
+
+    venv.install(["thing"])
+    install_it = (
+        f"uv pip install --python {venv.python} --torch-backend cpu --reinstall-package {project.NAME} thing"
+    )
+    assert [called()[0].split()[:2], venv.python.is_file()] == [["uv", "venv"], True]
+    venv.install(["thing"])
+    assert called() == [install_it]
+    home.program("uv", f"{record}; echo no connection; exit 2")
+    venv.install(["thing"])
+    by_pip = "python -m pip install --no-input --disable-pip-version-check thing"
+    assert called() == [install_it, by_pip]
+    assert "uv could not: no connection\nTrying again with pip" in capsys.readouterr().err
+    venv.install(["thing"])
+    assert called() == [by_pip]
 
 
 def test_a_daemon_that_does_not_work_is_told_of(home: Home) -> None:

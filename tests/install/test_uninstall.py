@@ -101,7 +101,7 @@ def test_in_a_folder_of_the_users_own_choice_only_ours_goes(home: Home) -> None:
     for place in places.values():
         Path(place).mkdir(parents=True, mode=0o700)
         (Path(place) / "diary.txt").touch()
-    home.with_daemon(mine / "data").install()
+    home.with_daemon(data=mine / "data").install()
     home.run([*(mine / "data/daemon-command").read_text().splitlines(), "doctor"])
     said = home.install("--uninstall", status=1)
     assert {str(path.relative_to(mine)) for path in mine.rglob("*") if path.is_file()} == {

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import msgpack
 
@@ -97,18 +98,24 @@ class Home:
             esac""",
         )
 
-    def with_daemon(self, data: Path | None = None) -> Home:
-        """As after a first run that has installed the daemon: it is this Python, and knows its answer already."""
+    def with_daemon(self, build: str = "", data: Path | None = None) -> Home:
+        """As after a first run that has installed the daemon: it is this Python, and knows its answer already.
+
+        `build` is the torch that it was installed with, by itself the one for this machine.
+        """
         programs = (data or self.data) / "venv" / "bin"
         programs.mkdir(parents=True)
-        about = json.dumps({"torch": "0", "device": "processor", "packages": str(PACKAGES)})
+        with mock.patch.dict(os.environ, PATH=self.environment["PATH"]):
+            wanted = machine.Build(build, "cpu", "", 0) if build else machine.choose()
+        device = "processor" if wanted.backend == "cpu" else "card"
+        about = json.dumps({"torch": "0", "device": device, "packages": str(PACKAGES)})
         for name, script in {
             "python": f"echo {shlex.quote(about)}",
             "deepdream": f'exec {shlex.quote(sys.executable)} -m dreamd "$@"',
         }.items():
             (programs / name).write_text(f"#!/bin/sh\n{script}\n")
             (programs / name).chmod(0o755)
-        (programs.parent / install.STAMP).write_text(json.dumps(install.fingerprints(machine.choose())))
+        (programs.parent / install.STAMP).write_text(json.dumps(install.fingerprints(wanted)))
         return self
 
     def tree(self) -> Mapping[str, str]:
