@@ -229,6 +229,7 @@ class Result:
     ) -> None:
         self._image, self._above = source.image, replaces or source.layer
         self._replaces = replaces
+        self.inserted = False
         place = self._place = source.region
         self._channels = 2 if source.layer.is_gray() else 4
         kind = Gimp.ImageType.GRAYA_IMAGE if self._channels == 2 else Gimp.ImageType.RGBA_IMAGE
@@ -255,9 +256,13 @@ class Result:
 
     def insert(self) -> None:
         """Puts the layer into the image. Callers open one undo group around all that they insert."""
-        above = self._above
-        self._image.insert_layer(self.layer, above.get_parent(), self._image.get_item_position(above))
-        if self._replaces is not None:
+        above, parent, position = self._above, None, 0
+        # The user may have deleted it meanwhile: then the top of all is as good a place as any.
+        if above.is_valid() and _within(self._image, above):
+            parent, position = above.get_parent(), self._image.get_item_position(above)
+        self._image.insert_layer(self.layer, parent, position)
+        self.inserted = True
+        if self._replaces is not None and self._replaces.is_valid():
             self._replaces.set_visible(False)
 
     def show(self, box: Box, frame: bytes, shape: Sequence[int], dtype: str) -> None:

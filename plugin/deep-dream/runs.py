@@ -204,7 +204,7 @@ class Run:
 
     With somebody looking on, a layer appears with its first frame and changes with every further one; its
     insertion is the one step of undo, because what is painted into a layer's buffer later leaves none. Otherwise
-    it is inserted when it is done.
+    all are inserted when all are done, as one step, or none.
     """
 
     def __init__(
@@ -218,10 +218,10 @@ class Run:
         self._call, self._sources, self._settings, self._loop = call, sources, settings, loop
         self._replaces = replaces
         self._weights = NETWORKS[str(settings.params["network"])].weights.sha256
-        self._layers: list[Gimp.Layer] = []
+        self._done: list[Result] = []
         self._dream: Dream | None = None
         self._result: Result | None = None
-        self._inserted = self._stopped = False
+        self._stopped = False
         self._window: Any = None
         self._error: Exception | None = None
 
@@ -239,6 +239,8 @@ class Run:
             self._jobs = list(zip(self._sources, jobs, strict=True))
             self._next()
             self._loop.run()
+            if self._error is None and not self._call.interactive:
+                self._insert(self._done)
         except BaseException:
             self._drop()
             raise
@@ -250,7 +252,7 @@ class Run:
             Gimp.progress_end()
         if self._error is not None:
             raise self._error
-        return self._layers
+        return [result.layer for result in self._done]
 
     def starting(self) -> None:
         """There was no daemon: one is being started."""
@@ -264,7 +266,6 @@ class Run:
     def _next(self) -> None:
         source, (place, pixels, mask) = self._jobs.pop(0)
         self._place = place
-        self._inserted = False
         self._result = Result(source, self._settings, self._weights, self._replaces)
         self._dream = self._session.dream(
             Dream(
@@ -287,7 +288,7 @@ class Run:
     def on_done(self, done: Done) -> None:
         if result := self._untroubled():
             self._paint(result, done.box, done.frames[0], done.outputs[0])
-            self._layers.append(result.layer)
+            self._done.append(result)
             self._result = None
         if self._error is None and self._jobs and not self._stopped:
             self._next()
@@ -304,15 +305,19 @@ class Run:
         # Bytes: GIMP's bindings would take a memoryview element by element.
         here = (self._place.top + top, self._place.left + left, height, width)
         result.show(here, bytes(frame), array.shape, array.dtype)
-        if not self._inserted:
-            image = self._sources[0].image
-            image.undo_group_start()
-            try:
-                result.insert()
-            finally:
-                image.undo_group_end()
-            self._inserted = True
+        if self._call.interactive and not result.inserted:
+            self._insert([result])
         Gimp.displays_flush()
+
+    def _insert(self, results: list[Result]) -> None:
+        """Puts layers into the image as one step of undo."""
+        image = self._sources[0].image
+        image.undo_group_start()
+        try:
+            for result in results:
+                result.insert()
+        finally:
+            image.undo_group_end()
 
     def _untroubled(self) -> Result | None:
         """The layer, if it can still be painted; if not, the dream is dropped and the reason kept."""
@@ -326,16 +331,16 @@ class Run:
         return None
 
     def _drop(self) -> None:
-        """Leaves no half-made layer."""
-        if self._result is not None:
-            image = self._sources[0].image
-            if self._inserted and image.is_valid():
-                image.undo_group_start()
-                self._result.remove()
-                image.undo_group_end()
-                Gimp.displays_flush()
-            elif not self._inserted:
-                self._result.discard()
+        """Leaves no half-made layer, and none of several that were to come together."""
+        image = self._sources[0].image
+        if self._result is not None and self._result.inserted and image.is_valid():
+            image.undo_group_start()
+            self._result.remove()
+            image.undo_group_end()
+            Gimp.displays_flush()
+        for result in [*self._done, *([self._result] if self._result is not None else [])]:
+            if not result.inserted:
+                result.discard()
         self._result = None
 
     def _stop(self) -> None:
