@@ -31,7 +31,7 @@ class Layer:
 LAYERS = {
     "wire": Layer(
         "dreamwire dreamwire.client dreamwire.crop dreamwire.errors dreamwire.geometry dreamwire.launch"
-        " dreamwire.networks dreamwire.params dreamwire.paths dreamwire.zmtp",
+        " dreamwire.networks dreamwire.params dreamwire.paths dreamwire.presets dreamwire.zmtp",
         layers="sockets header",
     ),
     "header": Layer("dreamwire.messages", layers="wire", packages="msgpack"),
