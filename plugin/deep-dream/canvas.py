@@ -13,7 +13,7 @@ import gi
 
 gi.require_version("Gimp", "3.0")
 gi.require_version("Gegl", "0.4")
-from gi.repository import Gegl, Gimp, GLib
+from gi.repository import Gegl, Gimp
 
 from dreamwire.client import Image
 from dreamwire.crop import Box, crop
@@ -258,7 +258,7 @@ class Result:
         """Puts the layer into the image. Callers open one undo group around all that they insert."""
         above, parent, position = self._above, None, 0
         # The user may have deleted it meanwhile: then the top of all is as good a place as any.
-        if above.is_valid() and _within(self._image, above):
+        if above.is_valid():
             parent, position = above.get_parent(), self._image.get_item_position(above)
         self._image.insert_layer(self.layer, parent, position)
         self.inserted = True
@@ -298,19 +298,13 @@ class Result:
             )
         return ""
 
-    @property
-    def undone(self) -> bool:
-        """Whether the layer is not in its image: the user has taken the insertion back, and may redo it."""
-        return self._image.is_valid() and self.layer.is_valid() and not _within(self._image, self.layer)
-
     def remove(self) -> None:
         """Takes the layer out of the image again."""
         if not self._image.is_valid() or not self.layer.is_valid():
             return
-        if _within(self._image, self.layer):
-            self._image.remove_layer(self.layer)
-            if self._replaces is not None and self._replaces.is_valid():
-                self._replaces.set_visible(True)
+        self._image.remove_layer(self.layer)
+        if self._replaces is not None and self._replaces.is_valid():
+            self._replaces.set_visible(True)
 
     def discard(self) -> None:
         """Frees a layer that never was inserted."""
@@ -382,14 +376,6 @@ def _check(layer: Gimp.Layer) -> None:
             "This image has a palette, and dreams need more colours than it holds. Change it by Image > Mode >"
             " RGB; afterwards Image > Mode > Indexed makes a palette that fits the dream."
         )
-
-
-def _within(image: Gimp.Image, layer: Gimp.Layer) -> bool:
-    """Whether a layer is part of the image now, and not only of its history."""
-    try:
-        return bool(image.get_item_position(layer) >= 0)
-    except GLib.Error:
-        return False
 
 
 def _format(channels: int, dtype: str) -> str:
@@ -472,7 +458,9 @@ def _white(place: Place) -> Gegl.Buffer:
 def _product(buffers: Sequence[Gegl.Buffer], place: Place) -> Gegl.Buffer:
     """The product of masks at a place."""
     graph = Gegl.Node()
-    first, *others = (_operation(graph, "buffer-source", buffer=buffer) for buffer in buffers)
+    # Copies: a graph has several threads, and what belongs to GIMP can be read by one alone.
+    frames = [buffer.get(place.rectangle, 1.0, MASK, Gegl.AbyssPolicy.NONE) for buffer in buffers]
+    first, *others = (_operation(graph, "buffer-source", buffer=_filled(place, MASK, each)) for each in frames)
     for other in others:
         product = _operation(graph, "multiply")
         first.link(product)
