@@ -187,7 +187,7 @@ class Source:
                 f"What is selected of the layer “{self.layer.get_name()}” is hidden by its layer mask, or selected"
                 " so faintly that nothing would be seen. Select another part of it."
             )
-        return mask, seen
+        return _filled(seen, MASK, mask.get(seen.rectangle, 1.0, MASK, Gegl.AbyssPolicy.NONE)), seen
 
     def crop(self, settings: Settings) -> Place:
         """What of the picture has to travel: the region with what the network sees around it."""
@@ -458,9 +458,7 @@ def _white(place: Place) -> Gegl.Buffer:
 def _product(buffers: Sequence[Gegl.Buffer], place: Place) -> Gegl.Buffer:
     """The product of masks at a place."""
     graph = Gegl.Node()
-    # Copies: a graph has several threads, and what belongs to GIMP can be read by one alone.
-    frames = [buffer.get(place.rectangle, 1.0, MASK, Gegl.AbyssPolicy.NONE) for buffer in buffers]
-    first, *others = (_operation(graph, "buffer-source", buffer=_filled(place, MASK, each)) for each in frames)
+    first, *others = (_operation(graph, "buffer-source", buffer=buffer) for buffer in buffers)
     for other in others:
         product = _operation(graph, "multiply")
         first.link(product)
