@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
 import sys
@@ -40,12 +39,6 @@ def installed() -> Iterator[Installed]:
     home = Home(folder)
     caches = {"PIP_CACHE_DIR": "pip", "UV_CACHE_DIR": "uv"}  # that this is not fetched again for every test run
     home.environment |= {name: str(Path.home() / ".cache" / cache) for name, cache in caches.items()}
-    # Where packages come from is the machine's affair.
-    home.environment |= {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith(("PIP_", "UV_", "SSL_")) or name.lower().endswith("_proxy")
-    }
     uv = shutil.which("uv")
     home.program("uv", f'exec {uv} "$@"' if uv else "echo 'no connection' >&2; exit 2")
     before = home.tree()
@@ -64,6 +57,18 @@ def test_it_says_which_torch_and_where_the_daemon_is(installed: Installed) -> No
     if "no connection" in said:
         assert "uv could not: no connection\nTrying again with pip" in said
     assert not (home.data / "cache").exists()
+
+
+@without_gimp
+def test_gimps_own_python_can_use_what_is_carried(installed: Installed) -> None:
+    for system in GIMPS:
+        release = system.name.removeprefix("gimp-")
+        plugin = installed.home.plugin(release)
+        code = f"import sys; sys.path[:0] = [{str(plugin)!r}]; sys.path.append({str(plugin / 'carried')!r})\n"
+        code += "import dreamwire.client, msgpack; print('uses', msgpack.Packer.__module__, msgpack.__file__)"
+        batch = ["-i", "-d", "-f", "--quit", "--batch-interpreter", "python-fu-eval", "-b", code]
+        said = installed.home.run([str(installed.home.programs / f"gimp-console-{release}"), *batch]).stdout
+        assert f"uses msgpack.fallback {plugin}" in said
 
 
 @without_gimp

@@ -44,6 +44,12 @@ class Home:
             "LC_ALL": "C.UTF-8",
             "OMP_WAIT_POLICY": "PASSIVE",
         } | self.environment
+        # Where packages come from is the machine's affair.
+        self.environment |= {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith(("PIP_", "UV_", "SSL_")) or name.lower().endswith("_proxy")
+        }
 
     @property
     def data(self) -> Path:
