@@ -290,7 +290,8 @@ class Result:
         if not self._image.is_valid():
             return "The image was closed, so the dream was dropped."
         if not self.layer.is_valid():
-            return "The dream's layer was deleted, so the dream was dropped."
+            # To GIMP the two are the same.
+            return "The dream's layer was undone or deleted, so the dream ended. Edit > Redo shows what there was."
         if (self.layer.get_width(), self.layer.get_height()) != (self._place.width, self._place.height):
             return (
                 "The dream's layer was given another size while it was dreamt, so the dream was stopped, and the"
@@ -299,12 +300,14 @@ class Result:
         return ""
 
     def remove(self) -> None:
-        """Takes the layer out of the image again."""
+        """Takes the layer out of the image again, if it is still there."""
         if not self._image.is_valid() or not self.layer.is_valid():
-            return
+            return  # and no step of undo, which would take away what could be redone
+        self._image.undo_group_start()
         self._image.remove_layer(self.layer)
         if self._replaces is not None and self._replaces.is_valid():
             self._replaces.set_visible(True)
+        self._image.undo_group_end()
 
     def discard(self) -> None:
         """Frees a layer that never was inserted."""

@@ -28,6 +28,8 @@ from settings import MASKS, SHOWN, argument
 
 BINARY = "plug-in-deep-dream"
 MENU = "<Image>/Filters/Deep Dream"
+#: What the dialog's buttons and our own widgets leave for the mnemonics of parameters.
+LETTERS = "bdefghijnqtuvwxyz"
 READWRITE = GObject.ParamFlags.READWRITE
 
 
@@ -124,8 +126,10 @@ def add_arguments(procedure: Gimp.Procedure) -> None:
         "preset", "Preset", "Settings to begin with; arguments that are not at their defaults replace them.",
         choice(presets), "custom", READWRITE,
     )  # fmt: skip
+    free = LETTERS
     for name in SHOWN:
-        add_argument(procedure, PARAMS[name])
+        label, free = mnemonic(PARAMS[name].label, free)
+        add_argument(procedure, PARAMS[name], label)
     masks = {name: (text, "") for name, text in MASKS.items()}
     procedure.add_choice_argument(
         "mask-as", "_Keep the selection", "How the new layer keeps the selection's edge.", choice(masks),
@@ -133,9 +137,17 @@ def add_arguments(procedure: Gimp.Procedure) -> None:
     )  # fmt: skip
 
 
-def add_argument(procedure: Gimp.Procedure, row: Param) -> None:
+def mnemonic(label: str, free: str) -> tuple[str, str]:
+    """A label with the first of its letters that is free underlined, if one is, and the letters that are left."""
+    for index, letter in enumerate(label):
+        if letter.lower() in free:
+            return f"{label[:index]}_{label[index:]}", free.replace(letter.lower(), "")
+    return label, free
+
+
+def add_argument(procedure: Gimp.Procedure, row: Param, label: str) -> None:
     """One parameter as an argument of a procedure."""
-    about = argument(row.name), f"_{row.label}", row.help
+    about = argument(row.name), label, row.help
     if row.kind == "int":
         procedure.add_int_argument(*about, int(row.minimum), int(row.maximum), row.default, READWRITE)
     elif row.kind == "float":

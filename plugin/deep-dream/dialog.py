@@ -13,7 +13,6 @@ gi.require_version("Gimp", "3.0")
 gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
 gi.require_version("GdkPixbuf", "2.0")
-from dreamwire.presets import PRESETS
 from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, GObject, Gtk
 
 from canvas import Place, Source
@@ -21,6 +20,7 @@ from dreamwire.errors import DreamError
 from dreamwire.messages import Done, Message, Preview, PreviewIs, Progress
 from dreamwire.networks import NETWORKS
 from dreamwire.params import PARAMS, Param, validate
+from dreamwire.presets import PRESETS
 from session import Dream, Session, advice
 from settings import PERSONAL, SHOWN, Settings, argument
 from windows import GAP, button, column, init, label, row
@@ -134,11 +134,8 @@ class DreamDialog:
         )
         self._buttons: dict[str, Gtk.ToggleButton] = {}
         for name, preset in PRESETS.items():
-            picture = Gtk.Image.new_from_pixbuf(
-                GdkPixbuf.Pixbuf.new_from_file_at_scale(str(PICTURES / f"{name}.jpg"), 96, 72, True)
-            )
             made = Gtk.ToggleButton(relief=Gtk.ReliefStyle.NONE, tooltip_text=preset.help)
-            made.add(column(picture, Gtk.Label(label=preset.label), gap=2))
+            made.add(column(_sample(name), Gtk.Label(label=preset.label), gap=2))
             made.connect("toggled", self._chose_preset, name)
             self._buttons[name] = made
             box.add(made)
@@ -222,6 +219,15 @@ class DreamDialog:
         self._config.set_property("layers", "" if text == network.default_layer else text)
 
 
+def _sample(preset: str) -> Gtk.Widget:
+    """What a preset makes of a cloud."""
+    try:
+        sample = GdkPixbuf.Pixbuf.new_from_file_at_scale(str(PICTURES / f"{preset}.jpg"), 96, 72, True)
+    except GLib.Error:
+        return Gtk.Label()  # a picture that is missing is no reason not to dream
+    return Gtk.Image.new_from_pixbuf(sample)
+
+
 class LivePreview:
     """A small dream of the region, in a picture that is pressed to see what is there now.
 
@@ -236,11 +242,12 @@ class LivePreview:
         self._before: GdkPixbuf.Pixbuf | None = None
         self._after: GdkPixbuf.Pixbuf | None = None
         self._last: Settings | None = None
+        self._comparing = False
         self._image = Gtk.Image(width_request=WIDTH, height_request=HEIGHT)
         frame = Gtk.EventBox(tooltip_text="Press to see the picture as it is.")
         frame.add(self._image)
-        frame.connect("button-press-event", lambda *_: self._image.set_from_pixbuf(self._before))
-        frame.connect("button-release-event", lambda *_: self._image.set_from_pixbuf(self._after))
+        frame.connect("button-press-event", self._pressed, True)
+        frame.connect("button-release-event", self._pressed, False)
         self._switch = Gtk.CheckButton.new_with_mnemonic("_Preview")
         self._switch.set_active(True)
         self._switch.connect("toggled", self._switched)
@@ -274,14 +281,21 @@ class LivePreview:
             self.end()
             self.say("")
             self._after = self._before
-            self._image.set_from_pixbuf(self._before)
+            self._refresh()
+
+    def _pressed(self, _frame: Gtk.EventBox, _event: Any, pressed: bool) -> None:
+        self._comparing = pressed
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self._image.set_from_pixbuf(self._before if self._comparing else self._after)
 
     def _begin(self, settings: Settings) -> bool:
         self._timer = 0
         view, scale, octaves = self._view(settings)
         pixels, mask = self._source.pixels(view, scale, "uint8"), self._source.mask(view, scale)
         self._before = self._after = picture(pixels.frame, pixels.image.shape)
-        self._image.set_from_pixbuf(self._after)
+        self._refresh()
         params = dict(settings.params) | {"octaves": octaves, "context": "fast", "edge": "blended"}
         self._dream = self._session.dream(
             Dream(self, params, pixels.image, None if mask is None else mask.image, Preview(interval_ms=120))
@@ -325,7 +339,7 @@ class LivePreview:
         top, left, height, width = box
         self._after = self._before.copy()
         picture(frame, shape).copy_area(0, 0, width, height, self._after, left, top)
-        self._image.set_from_pixbuf(self._after)
+        self._refresh()
 
 
 def picture(frame: Any, shape: tuple[int, int, int]) -> GdkPixbuf.Pixbuf:

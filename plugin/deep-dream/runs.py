@@ -12,7 +12,6 @@ from typing import Any
 import gi
 
 gi.require_version("Gimp", "3.0")
-from dreamwire.presets import PRESETS, find_preset
 from gi.repository import Gimp, GLib
 
 from canvas import Pixels, Place, RefusalError, Result, Source, layer_of, origin, source_of
@@ -21,6 +20,7 @@ from dreamwire.crop import Box
 from dreamwire.messages import Array, Buffer, Done, Message, Preview, PreviewIs, Progress
 from dreamwire.networks import NETWORKS
 from dreamwire.params import PARAMS
+from dreamwire.presets import PRESETS, find_preset
 from session import Dream, Session
 from settings import MASKS, SHOWN, Settings, argument, remember, remembered
 
@@ -332,11 +332,8 @@ class Run:
 
     def _drop(self) -> None:
         """Leaves no half-made layer, and none of several that were to come together."""
-        image = self._sources[0].image
-        if self._result is not None and self._result.inserted and image.is_valid():
-            image.undo_group_start()
+        if self._result is not None and self._result.inserted:
             self._result.remove()
-            image.undo_group_end()
             Gimp.displays_flush()
         for result in [*self._done, *([self._result] if self._result is not None else [])]:
             if not result.inserted:

@@ -99,7 +99,7 @@ class RunWindow:
     def __init__(self, title: str, stop: Callable[[], None], cancel: Callable[[], None]) -> None:
         init()
         self._stop = stop
-        self._window = Gtk.Window(title="Deep Dream", resizable=False, type_hint=Gdk.WindowTypeHint.DIALOG)
+        self._window = Gtk.Window(title="Dreaming", resizable=False, type_hint=Gdk.WindowTypeHint.DIALOG)
         self._window.set_role("deep-dream-run")
         GimpUi.window_set_transient(self._window)
         # It must not take the keyboard away from the image, nor lie on what is being dreamt.
@@ -121,7 +121,7 @@ class RunWindow:
         """Into the corner of the screen, out of the picture's way, where windows may choose their place."""
         area = Gdk.Display.get_default().get_monitor_at_window(self._window.get_window()).get_workarea()
         width, height = self._window.get_size()
-        self._window.move(area.x + area.width - width - 4 * GAP, area.y + area.height - height - 4 * GAP)
+        self._window.move(area.x + area.width - width - 4 * GAP, area.y + area.height - height - 8 * GAP)
 
     def show_progress(self, text: str, fraction: float) -> None:
         """Says how far the dream is."""
@@ -163,6 +163,7 @@ class Talking:
         self._window.set_role(self.role)
         GimpUi.window_set_transient(self._window)
         self._window.connect("destroy", lambda _: self._loop.quit())
+        self._window.connect("key-press-event", self._pressed)
         self._said = label("")
         content = column(self.content(), self._said)
         content.set_border_width(GAP)
@@ -187,6 +188,11 @@ class Talking:
 
     def close(self) -> None:
         self._window.destroy()
+
+    def _pressed(self, _window: Gtk.Window, event: Gdk.EventKey) -> bool:
+        if event.keyval == Gdk.KEY_Escape:
+            self.close()
+        return False
 
     def say(self, text: str) -> None:
         """A line at the window's foot."""

@@ -1,7 +1,7 @@
 """A real GIMP for tests, with or without a window: in a root of `install/gimp_roots.py`, or the system's own.
 
 A script inside GIMP, the probe, runs the Python that a test sends it, so that one GIMP serves many tests and a
-test sees what GIMP sees. With a window, `Screen` has the hands and eyes: xdotool and screenshots.
+test sees what GIMP sees. With a window there are hands and eyes: xdotool and screenshots.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ import msgpack
 
 import gimp_roots
 
-#: Seconds for GIMP to be there; it takes five to ten on a quiet machine.
-PATIENCE = 120.0
+#: The variable that names the folder in which pictures of the screen are kept to be looked at.
+SHOTS = "DEEPDREAM_SHOTS"
+#: Seconds for GIMP to be there, and for whatever else is waited for; on a quiet machine they are ten and one.
+START, PATIENCE = 120.0, 25.0
 
 PLUGIN = Path(__file__).parents[2] / "plugin" / "deep-dream"
 #: Runs inside GIMP until it is told to quit: takes Python from a socket, answers the value of `result` as JSON.
@@ -159,13 +161,13 @@ class Gimp:
             self._start(["dbus-run-session", "gimp", "-n", "-s", *self.arguments, *batch])
         else:
             self._start(["gimp-console", "-i", "-d", "-f", "--quit", *self.arguments, *batch])
-        wait_for(lambda: self.probe.exists() and self.eval("result = 1") == 1, "GIMP", lambda: self.words)
+        wait_for(lambda: self.probe.exists() and self.eval("result = 1") == 1, "GIMP", lambda: self.words, START)
         return self
 
     def _start_screen(self) -> str:
         """An X server of its own and a window manager; its display."""
         read, write = os.pipe()
-        server = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x800x24", "-ac", "-nolisten", "tcp"]
+        server = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1440x900x24", "-ac", "-nolisten", "tcp"]
         with (self.folder / "x.out").open("wb") as output:
             self._processes.append(
                 subprocess.Popen(
@@ -220,6 +222,43 @@ class Gimp:
         if done.returncode:
             raise GimpError(f"{' '.join(argv)}: {done.stderr.strip()}")
         return done.stdout.strip()
+
+    # Hands and eyes
+
+    def press(self, *keys: str, window: str = "") -> None:
+        """Presses keys, as `ctrl+z`; in a window, which gets the keyboard first."""
+        focus = ["windowfocus", "--sync", window] if window else []
+        self.run("xdotool", *focus, "key", "--delay", "40", *keys)
+
+    def type(self, text: str) -> None:
+        self.run("xdotool", "type", "--delay", "20", text)
+
+    def click(self, left: int, top: int, window: str = "") -> None:
+        """Clicks at a place of the screen, or of a window."""
+        where = ["mousemove", *(["--window", window] if window else []), str(left), str(top)]
+        self.run("xdotool", *where, "click", "1")
+
+    def windows(self, title: str) -> list[str]:
+        """The visible windows whose title matches a regular expression."""
+        try:
+            return self.run("xdotool", "search", "--onlyvisible", "--name", title).split()
+        except GimpError:
+            return []  # xdotool's way to say that there is none
+
+    def window_of(self, title: str) -> str:
+        """The window of that title, as soon as it is there."""
+        found = wait_for(lambda: self.windows(title), f"a window {title}", lambda: self.words)
+        return str(found[-1])
+
+    def shot(self, name: str, window: str = "root") -> Path:
+        """A picture of the screen or a window, in the folder `SHOTS` names, if it does, else beside GIMP's home."""
+        path = self.folder / f"{self.system.name}-{name}.png"
+        self.run("import", "-window", window, str(path))
+        if SHOTS in os.environ:
+            folder = Path(os.environ[SHOTS])
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder)
+        return path
 
     def eval(self, code: str, timeout: float = 120) -> Any:
         """Runs Python inside GIMP, with Gimp and Gegl at hand; the value that it gives to `result`."""

@@ -1,0 +1,390 @@
+"""The plug-in in GIMP's window, driven by keys and the mouse, as a user does."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image as Picture
+
+from dreamd.sample import cloudscape
+from real_daemon import Daemon
+from real_gimp import Gimp, GimpError, System, wait_for
+
+#: The keys that these tests give to the menu's entries.
+DREAM, AGAIN, DEEPER, REDREAM, NETWORKS, ABOUT, DOCKS = (f"<Primary><Alt>{key}" for key in "daprnbh")
+KEYS = {
+    "plug-in-deep-dream": DREAM,
+    "plug-in-deep-dream-again": AGAIN,
+    "plug-in-deep-dream-deeper": DEEPER,
+    "plug-in-deep-dream-redream": REDREAM,
+    "plug-in-deep-dream-networks": NETWORKS,
+    "plug-in-deep-dream-about": ABOUT,
+    "windows-hide-docks": DOCKS,
+}
+#: Titles of windows.
+MAIN, DIALOG, RUNNING = "GIMP$|^GNU Image", "^Deep Dream$", "^Dreaming$"
+#: A dream of a second or two, and one that goes on until it is ended.
+BRIEF = {"layers": "blocks.4", "octaves": 2, "steps": 3}
+ENDLESS = {"layers": "blocks.4", "octaves": 2, "steps": 1000}
+
+#: Inside GIMP: a picture with its great cloud selected, and what a test asks of it.
+HELPERS = """
+import hashlib
+
+def open_picture(path):
+    global image, display
+    image = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, Gio.File.new_for_path(path))
+    image.select_ellipse(Gimp.ChannelOps.REPLACE, 150, 80, 380, 230)
+    Gimp.Selection.feather(image, 20)
+    display = Gimp.Display.new(image)
+    image.clean_all()
+    Gimp.displays_flush()
+
+def close_picture():
+    if image.is_valid():
+        image.clean_all()
+        display.delete()
+
+def pixels(layer):
+    place = Gegl.Rectangle.new(0, 0, layer.get_width(), layer.get_height())
+    return hashlib.sha256(layer.get_buffer().get(place, 1.0, "R'G'B'A u8", Gegl.AbyssPolicy.NONE)).hexdigest()
+
+def shown():
+    copy = image.duplicate()
+    seen = pixels(copy.merge_visible_layers(Gimp.MergeType.CLIP_TO_IMAGE))
+    copy.delete()
+    return seen
+"""
+
+
+class Desk:
+    """A GIMP window with a picture open."""
+
+    def __init__(self, gimp: Gimp, picture: Path, daemon: Daemon) -> None:
+        self.gimp, self.picture, self.daemon = gimp, picture, daemon
+        gimp.eval(HELPERS)
+
+    def open(self) -> None:
+        """Opens the picture, with the cloud selected."""
+        self.gimp.eval(f"open_picture({str(self.picture)!r})")
+        wait_for(lambda: "768x512" in self.title, "the picture", lambda: self.title)
+        self.before = self.shown
+
+    def close(self) -> None:
+        """Closes the picture and whatever window of ours a test has left."""
+        self.gimp.eval("close_picture()")
+        wait_for(lambda: "768x512" not in self.title, "a desk without picture", lambda: self.title)
+        for title in (DIALOG, RUNNING):
+            for window in self.gimp.windows(title):
+                self.gimp.press("Escape", window=window)
+        self.gone(DIALOG)
+
+    @property
+    def title(self) -> str:
+        return self.gimp.run("xdotool", "getwindowname", self.gimp.window_of(MAIN))
+
+    def press(self, key: str) -> None:
+        """Presses a key in GIMP's own window."""
+        self.gimp.press(
+            key.replace("<Primary>", "ctrl+").replace("<Alt>", "alt+"), window=self.gimp.window_of(MAIN)
+        )
+
+    def gone(self, title: str) -> None:
+        """Waits until there is no window of that title."""
+        wait_for(lambda: not self.gimp.windows(title), f"the end of {title}", lambda: self.gimp.words)
+
+    def remember(self, **params: Any) -> None:
+        """The settings that were last used."""
+        folder = Path(self.gimp.environment["DEEPDREAM_CONFIG"])
+        folder.mkdir(exist_ok=True)
+        (folder / "gimp.json").write_text(json.dumps({"params": params, "mask": "layer-mask"}))
+
+    def ask(self, code: str) -> Any:
+        return self.gimp.eval(f"result = {code}")
+
+    @property
+    def layers(self) -> list[str]:
+        """The names of the picture's layers, the topmost first."""
+        names: list[str] = self.ask("[each.get_name() for each in image.get_layers()]")
+        return names
+
+    @property
+    def shown(self) -> str:
+        """What the picture shows, in short."""
+        return str(self.ask("shown()"))
+
+    @property
+    def jobs(self) -> list[str]:
+        """The states of the daemon's jobs that have not ended."""
+        with self.daemon.client() as client:
+            return [job["state"] for job in client.status()["jobs"] if job["state"] in ("queued", "running")]
+
+    def dreaming(self) -> None:
+        """Waits until the dream is on the canvas."""
+        wait_for(lambda: len(self.layers) == 2, "a dreamt layer", lambda: self.gimp.words)
+
+    def screen(self, name: str, title: str) -> NDArray[np.int16]:
+        """A window as it is on the screen, (H, W, 3)."""
+        with Picture.open(self.gimp.shot(name, self.gimp.window_of(title))) as picture:
+            return np.asarray(picture.convert("RGB")).astype(np.int16)
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "cloud.png"
+    Picture.fromarray(cloudscape()[0]).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def window(system: System, make_gimp: Callable[..., Gimp], cloud: Path, shared_daemon: Daemon) -> Desk:
+    """A GIMP with a window."""
+    gimp = make_gimp(system, window=True, keys=KEYS)
+    picture = gimp.folder / "cloud.png"
+    picture.write_bytes(cloud.read_bytes())
+    return Desk(gimp, picture, shared_daemon)
+
+
+@pytest.fixture
+def desk(window: Desk) -> Iterator[Desk]:
+    """The same with the picture open, its cloud selected, and a brief dream in memory."""
+    window.remember(**BRIEF)
+    window.open()
+    yield window
+    window.close()
+
+
+def test_the_menu_has_every_entry(window: Desk) -> None:
+    entries = {}
+    for name in KEYS:
+        if name.startswith("plug-in"):
+            window.gimp.eval(f"procedure = Gimp.get_pdb().lookup_procedure({name!r})")
+            entries[name] = window.ask("procedure.get_menu_label(), procedure.get_menu_paths()")
+    assert [label.replace("_", "") for label, _ in entries.values()] == [
+        "Dream...", "Dream Again", "Dream Deeper", "Re-dream...", "Networks...", "About and Diagnostics...",
+    ]  # fmt: skip
+    assert all(paths == ["<Image>/Filters/Deep Dream"] for _, paths in entries.values())
+
+
+def test_an_entry_is_found_by_its_name_and_dreams(desk: Desk) -> None:
+    desk.press("slash")
+    desk.gimp.window_of("Search Actions")
+    desk.gimp.type("Dream Again")
+    wait_for(lambda: not desk.gimp.press("Return") and len(desk.layers) == 2, "a dreamt layer")
+    desk.gone(RUNNING)
+
+
+def test_ok_makes_a_layer_with_a_mask_and_one_undo_removes_it(desk: Desk) -> None:
+    source = desk.ask("pixels(image.get_layers()[0])")
+    desk.press(DREAM)
+    dialog = desk.gimp.window_of(DIALOG)
+    desk.gimp.press("Return", window=dialog)
+    desk.dreaming()
+    desk.gone(RUNNING)
+    desk.gimp.shot("dreamt")
+    assert desk.layers[0] == "Deep Dream: blocks.4"
+    assert desk.ask("image.get_layers()[0].get_mask() is not None")
+    assert desk.ask("pixels(image.get_layers()[1])") == source
+    dreamt = desk.shown
+    assert dreamt != desk.before
+    assert desk.ask("image.is_dirty()")
+    desk.press("ctrl+z")
+    wait_for(lambda: len(desk.layers) == 1, "the layer's end")
+    assert desk.shown == desk.before
+    # Nothing is left to be undone: GIMP counts the image as it was when it was opened.
+    assert not desk.ask("image.is_dirty()")
+    desk.press("ctrl+y")
+    desk.dreaming()
+    assert desk.shown == dreamt
+
+
+def test_the_preview_shows_the_dream_and_begins_anew_with_other_settings(desk: Desk) -> None:
+    desk.press(DREAM)
+    dialog = desk.gimp.window_of(DIALOG)
+
+    def preview(name: str) -> NDArray[np.int16]:
+        return desk.screen(name, DIALOG)[110:390, 30:410]
+
+    def pressed() -> NDArray[np.int16]:
+        desk.gimp.run("xdotool", "mousemove", "--window", dialog, "220", "250", "mousedown", "1")
+        try:
+            return preview("preview-before")
+        finally:
+            desk.gimp.run("xdotool", "mouseup", "1")
+
+    def differ(one: NDArray[np.int16], other: NDArray[np.int16]) -> bool:
+        return bool((np.abs(one - other) > 12).any(-1).mean() > 0.02)
+
+    before = pressed()
+    wait_for(lambda: differ(preview("preview"), before), "a preview")
+    first = preview("preview")
+    desk.gimp.click(260, 60, dialog)  # the second preset
+    wait_for(lambda: differ(preview("preview-other"), first), "another preview")
+    assert differ(pressed(), preview("preview-other"))
+    desk.gimp.press("Escape", window=dialog)
+    desk.gone(DIALOG)
+    wait_for(lambda: not desk.jobs, "the preview's end")
+    assert len(desk.layers) == 1
+    assert not desk.ask("image.is_dirty()")
+
+
+def test_cancel_leaves_the_image_as_it_was(desk: Desk) -> None:
+    desk.remember(**ENDLESS)
+    desk.press(AGAIN)
+    desk.dreaming()
+    desk.gimp.press("alt+c", window=desk.gimp.window_of(RUNNING))
+    desk.gone(RUNNING)
+    assert len(desk.layers) == 1
+    assert desk.shown == desk.before
+    assert not desk.jobs
+
+
+def test_stop_and_keep_keeps_what_there_is(desk: Desk) -> None:
+    desk.remember(**ENDLESS)
+    desk.press(AGAIN)
+    desk.dreaming()
+    desk.gimp.press("alt+s", window=desk.gimp.window_of(RUNNING))
+    desk.gone(RUNNING)
+    assert desk.layers[0] == "Deep Dream: blocks.4"
+    assert desk.shown != desk.before
+    assert not desk.jobs
+    desk.press("ctrl+z")
+    wait_for(lambda: not desk.ask("image.is_dirty()"), "the image as it was")
+    assert desk.shown == desk.before
+
+
+def test_gimps_own_cancel_leaves_a_layer_that_one_undo_removes_and_no_job(desk: Desk) -> None:
+    desk.remember(**ENDLESS)
+    desk.press(DOCKS)  # without them, the button is in the window's corner
+    desk.press(AGAIN)
+    desk.dreaming()
+    main = desk.gimp.window_of(MAIN)
+    geometry = desk.gimp.run("xdotool", "getwindowgeometry", "--shell", main)
+    width, height = (int(geometry.partition(f"{side}=")[2].split()[0]) for side in ("WIDTH", "HEIGHT"))
+    desk.gimp.click(width - 60, height - 20, main)
+    desk.gone(RUNNING)
+    desk.press(DOCKS)
+    wait_for(lambda: not desk.jobs, "the job's end")
+    desk.press("ctrl+z")
+    wait_for(lambda: len(desk.layers) == 1, "the image as it was")
+    assert not desk.ask("image.is_dirty()")
+    assert desk.shown == desk.before
+
+
+def test_an_image_closed_in_the_middle_of_a_dream_is_no_disaster(desk: Desk) -> None:
+    desk.remember(**ENDLESS)
+    desk.press(AGAIN)
+    desk.dreaming()
+    desk.gimp.eval("close_picture()")
+    told = desk.gimp.window_of(DIALOG)
+    desk.gimp.shot("closed", told)
+    desk.gone(RUNNING)
+    desk.gimp.press("Escape", window=told)
+    wait_for(lambda: not desk.jobs, "the job's end")
+
+
+def test_undoing_a_dream_that_runs_ends_it_and_redo_shows_what_there_was(desk: Desk) -> None:
+    desk.remember(**ENDLESS)
+    desk.press(AGAIN)
+    desk.dreaming()
+    desk.press("ctrl+z")
+    wait_for(lambda: len(desk.layers) == 1, "the layer's end")
+    desk.gone(RUNNING)
+    told = desk.gimp.window_of(DIALOG)
+    desk.gimp.shot("undone", told)
+    desk.gimp.press("Escape", window=told)
+    desk.gone(DIALOG)
+    wait_for(lambda: not desk.jobs, "the job's end")
+    assert desk.shown == desk.before
+    desk.press("ctrl+y")
+    desk.dreaming()
+    assert desk.shown != desk.before
+
+
+def test_deeper_and_redream_start_from_the_layer(desk: Desk) -> None:
+    desk.press(AGAIN)
+    desk.dreaming()
+    desk.gone(RUNNING)
+    once = desk.shown
+    desk.remember(layers="blocks.1")
+    desk.press(DEEPER)
+    wait_for(lambda: len(desk.layers) == 3, "a layer above the dream", lambda: desk.gimp.words)
+    desk.gone(RUNNING)
+    assert desk.layers[0] == "Deep Dream: blocks.4 #1"
+    assert desk.shown != once
+    desk.press(REDREAM)
+    desk.gimp.press("Return", window=desk.gimp.window_of(DIALOG))
+    wait_for(lambda: len(desk.layers) == 4, "a layer instead of the dream", lambda: desk.gimp.words)
+    desk.gone(RUNNING)
+    assert desk.ask("[each.get_visible() for each in image.get_layers()]") == [True, False, True, True]
+
+
+def test_the_filter_is_repeated_and_shown_again(desk: Desk) -> None:
+    desk.press(AGAIN)
+    desk.dreaming()
+    desk.gone(RUNNING)
+    desk.press("ctrl+f")
+    wait_for(lambda: len(desk.layers) == 3, "another layer", lambda: desk.gimp.words)
+    desk.gone(RUNNING)
+
+
+def test_networks_and_diagnostics_are_shown(desk: Desk) -> None:
+    for key, title in ((NETWORKS, "Deep Dream: Networks"), (ABOUT, "Deep Dream: About and Diagnostics")):
+        desk.press(key)
+        shown = desk.gimp.window_of(title)
+        wait_for(lambda title=title: len(np.unique(desk.screen("window", title))) > 60, "an answer")
+        desk.gimp.shot(title.rpartition(" ")[2], shown)
+        desk.gimp.press("Escape", window=shown)
+        desk.gone(title)
+
+
+@pytest.fixture
+def alone(system: System, make_gimp: Callable[..., Gimp], cloud: Path, place: Daemon) -> Desk:
+    """A GIMP that finds no daemon."""
+    gimp = make_gimp(system, place, window=True, keys=KEYS)
+    picture = gimp.folder / "cloud.png"
+    picture.write_bytes(cloud.read_bytes())
+    desk = Desk(gimp, picture, place)
+    desk.remember(**BRIEF)
+    return desk
+
+
+def test_a_missing_daemon_is_explained_an_installed_one_started_and_outlives_gimp(
+    alone: Desk, place: Daemon
+) -> None:
+    alone.open()
+    alone.press(AGAIN)
+    told = alone.gimp.window_of(DIALOG)
+    alone.gimp.shot("no-daemon", told)
+    alone.gimp.press("Escape", window=told)
+    alone.gone(DIALOG)
+    assert alone.shown == alone.before
+    data = place.folder / "data"
+    data.mkdir(exist_ok=True)
+    # The root has no torch: its daemon is the one of the machine around it.
+    command = ["chroot", "/tmp/host", str(Path(sys.executable).with_name("deepdream"))]
+    (data / "daemon-command").write_text("\n".join(command))
+    alone.press(AGAIN)
+    alone.dreaming()
+    alone.gone(RUNNING)
+    alone.remember(**ENDLESS)
+    alone.press(AGAIN)
+    wait_for(lambda: len(alone.layers) == 3, "another layer", lambda: alone.gimp.words)
+    assert alone.jobs
+    with pytest.raises((GimpError, OSError)):
+        alone.gimp.eval("""
+            leave = Gimp.get_pdb().lookup_procedure("gimp-quit")
+            config = leave.create_config()
+            config.set_property("force", True)
+            leave.run(config)
+        """)
+    wait_for(lambda: not alone.jobs, "the job's end")
+    with place.client() as client:
+        client.ping()
