@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gimp_lab import Lab
 from real_daemon import Daemon
 from real_gimp import Gimp, System, systems
 
@@ -51,3 +52,12 @@ def make_gimp(shared_daemon: Daemon) -> Iterator[Callable[..., Gimp]]:
 def gimp(system: System, make_gimp: Callable[..., Gimp]) -> Gimp:
     """A GIMP without a window, for tests that close the images they make."""
     return make_gimp(system)
+
+
+@pytest.fixture
+def lab(gimp: Gimp, shared_daemon: Daemon) -> Iterator[Lab]:
+    """The same with helpers inside, and the daemon to compare with; images are closed after each test."""
+    with shared_daemon.client() as client:
+        lab = Lab(gimp, client)
+        yield lab
+        lab("forget()")

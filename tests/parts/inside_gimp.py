@@ -1,0 +1,238 @@
+"""What tests use inside GIMP: sent once to the probe of `real_gimp.py`, where the names below stay known.
+
+Pixels leave as `{"pixels": base64, "shape": [...]}`, which `Lab` in `gimp_lab.py` makes arrays of.
+"""
+
+from __future__ import annotations
+
+import array
+import base64
+import json
+import random
+
+from gi.repository import Gegl, Gimp
+
+DREAM = "plug-in-deep-dream"
+#: A dream that takes a blink.
+BRIEF = {"layers": "blocks.2", "octaves": 1, "steps": 1, "jitter": 4}
+
+
+def new_image(width=96, height=80, base="RGB", precision="U8_NON_LINEAR", profile=None):
+    """An image; `profile` is the name of one that GIMP makes, as in rgb_adobe."""
+    bases = {"RGB": Gimp.ImageBaseType.RGB, "GRAY": Gimp.ImageBaseType.GRAY}
+    image = Gimp.Image.new_with_precision(width, height, bases[base], getattr(Gimp.Precision, precision))
+    if profile:
+        image.set_color_profile(getattr(Gimp.ColorProfile, f"new_{profile}")())
+    return image
+
+
+def new_layer(image, width=None, height=None, at=(0, 0), alpha=True, parent=None, seed=1, name="picture"):
+    """A layer of seeded noise, in its image; with `alpha` it has a hole."""
+    width, height = width or image.get_width(), height or image.get_height()
+    gray = image.get_base_type() == Gimp.ImageBaseType.GRAY
+    kinds = Gimp.ImageType
+    if gray:
+        kind = kinds.GRAYA_IMAGE if alpha else kinds.GRAY_IMAGE
+    else:
+        kind = kinds.RGBA_IMAGE if alpha else kinds.RGB_IMAGE
+    layer = Gimp.Layer.new(image, name, width, height, kind, 100.0, Gimp.LayerMode.NORMAL)
+    image.insert_layer(layer, parent, 0)
+    layer.set_offsets(*at)
+    dice = random.Random(seed)  # noqa: S311 - no secret
+    values = array.array("f")
+    for row in range(height):
+        for column in range(width):
+            hole = alpha and 8 <= row < 16 and 40 <= column < 60
+            values.extend((*(0.25 + 0.5 * dice.random() for _ in range(3)), 0.0 if hole else 1.0))
+    write(layer, values)
+    return layer
+
+
+def write(drawable, values, form="R'G'B'A float"):
+    """Sets all pixels."""
+    buffer = drawable.get_buffer()
+    buffer.set(Gegl.Rectangle.new(0, 0, drawable.get_width(), drawable.get_height()), form, values.tobytes())
+    buffer.flush()
+    drawable.update(0, 0, drawable.get_width(), drawable.get_height())
+
+
+def picture(width=96, height=80, base="RGB", precision="U8_NON_LINEAR", profile=None, **options):
+    """An image with one layer; both."""
+    image = new_image(width, height, base, precision, profile)
+    return image, new_layer(image, **options)
+
+
+def read(drawable, form="R'G'B'A float", channels=4):
+    """A drawable's pixels."""
+    width, height = drawable.get_width(), drawable.get_height()
+    data = drawable.get_buffer().get(Gegl.Rectangle.new(0, 0, width, height), 1.0, form, Gegl.AbyssPolicy.NONE)
+    return {"pixels": base64.b64encode(data).decode(), "shape": [height, width, channels]}
+
+
+def raw(drawable):
+    """A drawable's pixels as they are kept, or nothing of None."""
+    if drawable is None:
+        return None
+    rectangle = Gegl.Rectangle.new(0, 0, drawable.get_width(), drawable.get_height())
+    return bytes(drawable.get_buffer().get(rectangle, 1.0, None, Gegl.AbyssPolicy.NONE))
+
+
+def state(layer):
+    """All of a layer that a dream of it must leave alone."""
+    return (
+        layer.get_name(), raw(layer), raw(layer.get_mask()), tuple(layer.get_offsets()), layer.get_visible(),
+        layer.get_opacity(), layer.get_mode(), [each.get_name() for each in layer.get_filters()],
+        layer.get_parasite_list(), layer.get_lock_alpha(), layer.get_lock_content(), layer.get_lock_position(),
+        layer.get_apply_mask(), layer.get_edit_mask(),
+    )  # fmt: skip
+
+
+def seen(image):
+    """The picture as it is shown, as a layer that is in no image."""
+    return Gimp.Layer.new_from_visible(image, image, "seen")
+
+
+def look(image, form="R'G'B'A float", channels=4):
+    """The pixels that are shown."""
+    layer = seen(image)
+    try:
+        return read(layer, form, channels)
+    finally:
+        layer.delete()
+
+
+def shown(image):
+    """The bytes that are shown."""
+    layer = seen(image)
+    try:
+        return raw(layer)
+    finally:
+        layer.delete()
+
+
+def select(image, left, top, width, height, feather=0):
+    """Selects a rectangle."""
+    Gimp.context_set_feather(bool(feather))
+    Gimp.context_set_feather_radius(feather, feather)
+    image.select_rectangle(Gimp.ChannelOps.REPLACE, left, top, width, height)
+    Gimp.context_set_feather(False)
+
+
+def call(drawables, procedure=DREAM, **arguments):
+    """Runs a procedure; the new layer, or a RuntimeError with GIMP's message."""
+    pdb = Gimp.get_pdb()
+    config = pdb.lookup_procedure(procedure).create_config()
+    config.set_property("image", drawables[0].get_image())
+    config.set_core_object_array("drawables", drawables)
+    for name, value in arguments.items():
+        config.set_property(name.replace("_", "-"), value)
+    values = pdb.lookup_procedure(procedure).run(config)
+    if values.index(0) != Gimp.PDBStatusType.SUCCESS:
+        raise RuntimeError(pdb.get_last_error())
+    return values.index(1)
+
+
+def dream(*drawables, **arguments):
+    """A brief dream of layers; the first new one."""
+    return call(list(drawables), **BRIEF | arguments)
+
+
+def refusal(*drawables, **arguments):
+    """The message with which a dream is refused."""
+    try:
+        call(list(drawables), **BRIEF | arguments)
+    except RuntimeError as error:
+        return str(error)
+    return "It was not refused."
+
+
+def facts(layer):
+    """Where a layer is, and what it is."""
+    parent = layer.get_parent()
+    image = layer.get_image()
+    _, left, top = layer.get_offsets()
+    mask = layer.get_mask()
+    return {
+        "name": layer.get_name(),
+        "parent": parent and parent.get_name(),
+        "position": image.get_item_position(layer),
+        "box": [top, left, layer.get_height(), layer.get_width()],
+        "mask": mask and read(mask, "Y float", 1),
+        "visible": layer.get_visible(),
+        "edits_mask": bool(mask) and layer.get_edit_mask(),
+    }
+
+
+def tree(image):
+    """The names of all layers, from above to below, groups with what is in them."""
+
+    def names(layers):
+        return [
+            [layer.get_name(), names(layer.get_children())] if layer.is_group() else layer.get_name()
+            for layer in layers
+        ]
+
+    return names(image.get_layers())
+
+
+def watched(*drawables, procedure=DREAM, **arguments):
+    """Dreams layers briefly: what was there before and after, and how the first of them was dreamt."""
+    layers = [Gimp.Layer.from_mask(each) if isinstance(each, Gimp.LayerMask) else each for each in drawables]
+    image = layers[0].get_image()
+    before, bytes_before = [state(layer) for layer in layers], shown(image)
+    first = layers[0]
+    found = {
+        "before": look(image),
+        "names": tree(image),
+        "selection": None if Gimp.Selection.is_empty(image) else read(image.get_selection(), "Y float", 1),
+        "source": read(first),
+        "place": facts(first)["box"],
+        "own_mask": read(first.get_mask(), "Y float", 1) if first.get_apply_mask() else None,
+    }
+    new = call(list(drawables), procedure, **BRIEF | arguments)
+    found |= facts(new) | {"pixels": read(new), "after": look(image), "tree": tree(image)}
+    found["untouched"] = [state(layer) for layer in layers] == before
+    new.set_visible(False)
+    found["hidden"] = shown(image) == bytes_before
+    new.set_visible(True)
+    return found
+
+
+def add_filter(layer, operation, **properties):
+    """A filter that can still be changed."""
+    made = Gimp.DrawableFilter.new(layer, f"gegl:{operation}", "")
+    for name, value in properties.items():
+        made.get_config().set_property(name.replace("_", "-"), value)
+    made.update()
+    layer.append_filter(made)
+
+
+def new_group(image, parent=None, name="group"):
+    """A group of layers, in its image."""
+    group = Gimp.GroupLayer.new(image, name)
+    image.insert_layer(group, parent, 0)
+    return group
+
+
+def new_mask(layer, white=None):
+    """A layer mask that hides all but a rectangle."""
+    mask = layer.create_mask(Gimp.AddMaskType.BLACK if white else Gimp.AddMaskType.WHITE)
+    layer.add_mask(mask)
+    if white:
+        mask.get_buffer().set_color(Gegl.Rectangle.new(*white), Gegl.Color.new("white"))
+        mask.get_buffer().flush()
+        mask.update(0, 0, mask.get_width(), mask.get_height())
+    layer.set_edit_mask(False)
+    return mask
+
+
+def carried(layer):
+    """What a dreamt layer knows about itself."""
+    parasite = layer.get_parasite("deep-dream")
+    return json.loads(bytes(parasite.get_data())) if parasite else None
+
+
+def forget():
+    """Closes all images."""
+    for image in Gimp.get_images():
+        image.delete()
