@@ -169,4 +169,4 @@ def test_values_beyond_white_and_below_black_survive(lab: Lab) -> None:
     assert found["untouched"]
     assert found["after"][31, 31, :3].min() > 1.5
     assert found["after"][31, 41, :3].max() < -0.3
-    assert np.array_equal(found["after"][:20], found["before"][:20])
+    assert np.abs(found["after"] - found["before"])[:20].max() <= ROUNDING["FLOAT"]
