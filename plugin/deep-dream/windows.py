@@ -237,7 +237,8 @@ class NetworksWindow(Talking):
         for child in self._grid.get_children():
             child.destroy()
         for line, network in enumerate(networks):
-            name = label(network["label"], width=20)
+            name = label(network["label"])
+            name.set_width_chars(19)
             name.set_tooltip_text(network["name"])
             self._grid.attach(name, 0, line, 1, 1)
             words = label(network["help"])

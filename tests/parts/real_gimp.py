@@ -251,7 +251,7 @@ class Gimp:
         return str(found[-1])
 
     def shot(self, name: str, window: str = "root") -> Path:
-        """A picture of the screen or a window, in the folder `SHOTS` names, if it does, else beside GIMP's home."""
+        """A picture of the screen or a window; a copy goes into the folder that `SHOTS` names, if it does."""
         path = self.folder / f"{self.system.name}-{name}.png"
         self.run("import", "-window", window, str(path))
         if SHOTS in os.environ:
