@@ -45,9 +45,11 @@ def installed() -> Iterator[Installed]:
     for system in GIMPS:
         command = shlex.join(system.command(["gimp-console"], [folder]))
         home.program(f"gimp-console-{system.name.removeprefix('gimp-')}", f'exec {command} "$@"')
-    yield Installed(home, home.install(timeout=800), before)
-    home.end()
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield Installed(home, home.install(timeout=800), before)
+    finally:  # a gigabyte
+        home.end()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_it_says_which_torch_and_where_the_daemon_is(installed: Installed) -> None:
