@@ -177,7 +177,8 @@ def _plugin(place: Place) -> Check:
     if not program.is_file():
         return Check(place.name, False, f"{program} is missing", cure)
     if place.version != __version__:
-        return Check(place.name, False, f"{plugin} is of version {place.version or 'nothing known'}, not {__version__}", cure)
+        version = place.version or "nothing known"
+        return Check(place.name, False, f"{plugin} is of version {version}, not {__version__}", cure)
     if not os.access(program, os.X_OK):
         return Check(place.name, False, f"{program} may not be run", f'Run `chmod +x "{program}"`.')
     if not (plugin / "carried" / "msgpack" / "fallback.py").is_file():
