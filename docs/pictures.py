@@ -1,52 +1,91 @@
-"""Makes every picture of the docs, by the commands a user has: `.venv/bin/python docs/pictures.py`."""
+"""Makes the pictures of the docs and the presets, by the commands a user has: `.venv/bin/python docs/pictures.py`.
+
+All of them, or those named: `.venv/bin/python docs/pictures.py presets`.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyvips
 from numpy.typing import NDArray
 
 from dreamd import codec
+from dreamwire.presets import PRESETS
 
-PICTURES = Path(__file__).parent / "pictures"
+PICTURES = Path(__file__).resolve().parent / "pictures"
+#: What the plug-in's dialog shows to choose from.
+CHOICES = PICTURES.parents[1] / "plugin" / "deep-dream" / "pictures"
 #: What four layers of the embedded network see in a cloud.
 LAYERS = ("blocks.4", "blocks.7", "blocks.10", "blocks.13")
 #: Rows and columns of the sample that show the great cloud.
 CLOUD = np.s_[70:350, 60:660]
+#: Width and height of a smaller sample, in which a preset's forms are larger, and what is shown of it.
+SMALL = ("480", "360")
+VIEW = np.s_[60:300, 40:360]
 
-
-def deepdream(*arguments: str | Path) -> None:
-    """Runs the command."""
-    subprocess.run([sys.executable, "-m", "dreamd", *arguments], check=True)
+Pixels = NDArray[np.uint8]
 
 
 def main() -> None:
-    """Draws the sample, dreams it, and lays the pictures out."""
-    PICTURES.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        cloud, mask, out = folder / "cloud.png", folder / "mask.png", folder / "out.png"
-        subprocess.run([sys.executable, "-m", "dreamd.sample", cloud, mask], check=True)
-        dream = ("dream", cloud, "--mask", mask, "--output", out)
-
-        deepdream(*dream)
-        before, region, after = (codec.read(path).pixels for path in (cloud, mask, out))
-        region = np.broadcast_to(region[..., :1], before.shape)
-        _save([[before, region, after]], "cloud.jpg", 2)
-
-        strips = []
-        for layer in LAYERS:
-            deepdream(*dream, "--layers", layer)
-            strips.append(codec.read(out).pixels[CLOUD])
-        _save([strips[:2], strips[2:]], "layers.jpg", 1)
+    """Makes the pictures named, or all."""
+    for folder in (PICTURES, CHOICES):
+        folder.mkdir(exist_ok=True)
+    for name in sys.argv[1:] or MAKERS:
+        with tempfile.TemporaryDirectory() as place:
+            MAKERS[name](Path(place))
 
 
-def _save(rows: Sequence[Sequence[NDArray[np.uint8]]], name: str, reduction: int) -> None:
+def cloud(folder: Path) -> None:
+    """The sample, its region, and what is dreamt into it."""
+    picture, mask = sample(folder)
+    region = np.broadcast_to(_pixels(mask)[..., :1], (*_pixels(mask).shape[:2], 3))
+    _save([[_pixels(picture), region, dream(picture, "--mask", mask)]], PICTURES / "cloud.jpg", 2)
+
+
+def layers(folder: Path) -> None:
+    """The same at four layers."""
+    picture, mask = sample(folder)
+    strips = [dream(picture, "--mask", mask, "--layers", layer)[CLOUD] for layer in LAYERS]
+    _save([strips[:2], strips[2:]], PICTURES / "layers.jpg", 1)
+
+
+def presets(folder: Path) -> None:
+    """The whole of a smaller sample with each preset: small pictures for the dialog, and a sheet for the docs."""
+    picture, _ = sample(folder, "--size", *SMALL)
+    views = [dream(picture, "--preset", name)[VIEW] for name in PRESETS]
+    for name, view in zip(PRESETS, views, strict=True):
+        _save([[view]], CHOICES / f"{name}.jpg", 2)
+    _save([views[start : start + 4] for start in range(0, len(views), 4)], PICTURES / "presets.jpg", 1)
+
+
+MAKERS: Mapping[str, Callable[[Path], None]] = {"cloud": cloud, "layers": layers, "presets": presets}
+
+
+def sample(folder: Path, *options: str) -> tuple[Path, Path]:
+    """Draws the cloud and its mask."""
+    picture, mask = folder / "cloud.png", folder / "mask.png"
+    subprocess.run([sys.executable, "-m", "dreamd.sample", picture, mask, *options], check=True)
+    return picture, mask
+
+
+def dream(picture: Path, *options: str | Path) -> Pixels:
+    """What the command makes of a picture."""
+    out = picture.with_name("out.png")
+    subprocess.run([sys.executable, "-m", "dreamd", "dream", picture, "--output", out, *options], check=True)
+    return _pixels(out)
+
+
+def _pixels(path: Path) -> Pixels:
+    return codec.read(path).pixels
+
+
+def _save(rows: Sequence[Sequence[Pixels]], path: Path, reduction: int) -> None:
     """Writes pictures of one size, with a thin white line between them, reduced by a whole number."""
     lines = []
     for row in rows:
@@ -55,11 +94,11 @@ def _save(rows: Sequence[Sequence[NDArray[np.uint8]]], name: str, reduction: int
         ]
         lines.append(np.concatenate(parts, axis=1))
     sheet = np.concatenate(lines, axis=0)[:-8, :-8]
-    for note in codec.write(codec.Picture(np.ascontiguousarray(sheet)), PICTURES / name):
-        print(note)
+    # Of less quality than the program's own, which keeps everything: these are for the screen, and travel.
+    pyvips.Image.new_from_array(sheet, interpretation="srgb").jpegsave(str(path), Q=88, keep="none")
 
 
-def _reduced(picture: NDArray[np.uint8], by: int) -> NDArray[np.uint8]:
+def _reduced(picture: Pixels, by: int) -> Pixels:
     rows, columns = (side // by for side in picture.shape[:2])
     cells = picture[: rows * by, : columns * by].reshape(rows, by, columns, by, 3)
     return np.round(cells.mean((1, 3))).astype(np.uint8)

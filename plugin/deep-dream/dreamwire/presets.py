@@ -68,7 +68,7 @@ PRESETS: Mapping[str, Preset] = _table(
     ),
     Preset(
         "temples", "Temples", "Temples, arches and towers among wooded hills. Takes the longest.",
-        {"layers": "blocks.12", "channels": "60,77,178", "octaves": 5, "steps": 14},
+        {"layers": "blocks.12", "channels": "60,63,77,91,178", "octaves": 6, "steps": 12},
     ),
 )  # fmt: skip
 
