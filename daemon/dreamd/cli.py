@@ -16,6 +16,7 @@ from dreamwire import __version__
 from dreamwire.errors import DreamError, UnreachableError
 from dreamwire.networks import NETWORKS, find_network
 from dreamwire.params import JOBS, PARAMS, Param
+from dreamwire.presets import PRESETS, find_preset
 
 from . import commands
 from .call import FAILED, INTERRUPTED, OK, UNREACHABLE, USAGE, Call, write
@@ -38,6 +39,7 @@ cancels the dream and leaves no picture; a second one leaves at once.
 examples:
   deepdream dream photo.jpg -o dream.png
   deepdream dream photo.jpg -o dream.png --mask sky.png --layers blocks.4
+  deepdream dream photo.jpg -o dream.png --preset swirls --octaves 5
   deepdream dream cutout.png -o dream.png --mask alpha --preview-dir frames
 """
 
@@ -100,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     add_dream(add(commands.dream, usage="IN -o OUT [--mask M] [more of the below]", epilog=DREAM_EPILOG))
+    add(commands.presets)
     add(commands.networks)
     add(commands.layers).add_argument(
         "network", nargs="?", default=PARAMS["network"].default, metavar="NETWORK", help=f"one of {_NAMES}"
@@ -133,11 +136,18 @@ def add_dream(dream: argparse.ArgumentParser) -> None:
         help="the region: a picture of the same size, white inside, or `alpha` for IN's own",
     )
     dream.add_argument("--preview-dir", metavar="D", help="a folder for the frames on the way to the dream")
+    dream.add_argument(
+        "--preset",
+        type=find_preset,
+        default=next(iter(PRESETS)),
+        metavar="NAME",
+        help=f"a look to begin with, which the flags below change: {', '.join(PRESETS)} (default %(default)s)",
+    )
     add_params(dream, "dream")
 
 
 def add_params(parser: argparse.ArgumentParser, kind: str) -> None:
-    """A flag for every parameter of a kind of job; what is not given is left to the daemon's defaults."""
+    """A flag for every parameter of a kind of job; what is not given is left out."""
     groups = {
         False: parser.add_argument_group("the dream"),
         True: parser.add_argument_group("the dream, in detail"),

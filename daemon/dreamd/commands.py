@@ -13,6 +13,7 @@ from typing import Any
 
 from dreamwire.networks import find_network
 from dreamwire.params import JOBS, PARAMS, Param, markdown
+from dreamwire.presets import PRESETS
 
 from .call import FAILED, OK, Call, write
 from .terminal import Bar, duration, table
@@ -23,6 +24,15 @@ def dream(call: Call) -> int:
     from .dreaming import run  # noqa: PLC0415 - numpy and image files
 
     return run(call)
+
+
+def presets(call: Call) -> int:
+    """List the presets: what one sees, and the parameters that they stand for."""
+    rows: list[Sequence[str]] = []
+    for row in PRESETS.values():
+        rows += [(row.name, row.help), ("", row.flags or "the defaults")]
+    call.result([dataclasses.asdict(row) for row in PRESETS.values()], table(rows))
+    return OK
 
 
 def networks(call: Call) -> int:
@@ -92,7 +102,7 @@ def _explained(row: Param) -> list[tuple[str, str]]:
 
 def _described(row: Param) -> dict[str, Any]:
     """A parameter for a program: JSON has no infinity, which stands for a limit that there is not."""
-    limits = {name: None for name in ("minimum", "maximum") if math.isinf(getattr(row, name))}
+    limits = {name: None for name in ("minimum", "maximum", "usual") if math.isinf(getattr(row, name))}
     return dataclasses.asdict(row) | limits | {"flag": row.flag, "range": row.range}
 
 

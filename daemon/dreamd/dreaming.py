@@ -32,7 +32,8 @@ Mask = NDArray[np.float32]
 def run(call: Call) -> int:
     """Reads, dreams, writes; tells how far it is and what it did."""
     arguments = call.arguments
-    given = {name: getattr(arguments, name) for name in JOBS["dream"].params if name in arguments}
+    flags = {name: getattr(arguments, name) for name in JOBS["dream"].params if name in arguments}
+    given = {**arguments.preset.params, **flags}
     values = validate("dream", given)
     watch = Stopwatch()
     picture = codec.read(arguments.image)

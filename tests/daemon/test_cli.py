@@ -30,7 +30,8 @@ from dreamwire import __version__
 from dreamwire.errors import DreamError
 from dreamwire.messages import Error, ErrorIs, NetworksAre
 from dreamwire.networks import NETWORKS
-from dreamwire.params import JOBS, PARAMS
+from dreamwire.params import JOBS, PARAMS, defaults
+from dreamwire.presets import PRESETS
 from fake_daemon import fake_daemon, of_version
 from real_daemon import Daemon
 
@@ -189,6 +190,20 @@ def test_names_that_are_no_text_are_as_good_as_others(shared_daemon: Daemon, fol
     assert not np.array_equal(load(folder / "in.png"), codec.read(odd).pixels)
 
 
+def test_flags_go_before_the_preset_and_the_preset_before_the_defaults(
+    shared_daemon: Daemon, folder: Path
+) -> None:
+    command = arguments_in(folder, "dream {in.png} -o {out.png} --json --octaves 1 --steps 1 --colour 0.25")
+    result = shared_daemon.run(*command, "--preset", "swirls")
+    assert (result.returncode, result.stderr) == (0, "")
+    given = {"octaves": 1, "steps": 1, "colour": 0.25}
+    assert json.loads(result.stdout)["params"] == defaults("dream") | PRESETS["swirls"].params | given
+
+    dreamt = load(folder / "out.png")
+    assert shared_daemon.run(*command, *PRESETS["swirls"].flags.split(), "--colour", "0.25").returncode == 0
+    assert np.array_equal(load(folder / "out.png"), dreamt)
+
+
 def test_frames_on_the_way_are_whole_pictures_and_the_last_is_the_dream(
     shared_daemon: Daemon, folder: Path
 ) -> None:
@@ -281,6 +296,7 @@ BAD = {
     "layers that are none": ("dream {in.png} -o {out.png} --layers blocks.2*0", 2, "layers"),
     "no such channel": ("dream {in.png} -o {out.png} --layers blocks.2 --channels 99", 2, "0 to 23"),
     "no such parameter": ("dream {in.png} -o {out.png} --octave 3", 2, "did you mean --octaves"),
+    "no such preset": ("dream {in.png} -o {out.png} --preset swirl", 2, "did you mean swirls"),
     "too many octaves": ("dream {in.png} -o {out.png} --octaves 99", 2, "1 to 12"),
     "half an octave": ("dream {in.png} -o {out.png} --octaves 0.5", 2, "a whole number from 1 to 12"),
     "not a number": ("dream {in.png} -o {out.png} --strength nan", 2, "a number from 0 to 4"),
@@ -535,7 +551,7 @@ HEAVY = {"torch", "numpy", "pyvips", "torchvision"}
     [
         *(
             (line, HEAVY | {"zmq", "msgpack"})
-            for line in ("--version", "--help", "dream --help", "layers", "params")
+            for line in ("--version", "--help", "dream --help", "layers", "params", "presets")
         ),
         *((line, HEAVY) for line in ("status", "networks", "pull efficientnet_lite0", "stop --endpoint ipc:///x")),
     ],
@@ -551,8 +567,11 @@ def test_commands_that_do_not_dream_load_nothing_heavy(shared_daemon: Daemon, li
 @pytest.mark.parametrize(
     "line",
     [
-        *("", "--help", "params", "networks", "layers densenet121", "status"),
-        *(f"{name} --help" for name in ("dream", "networks", "layers", "pull", "params", "serve", "doctor")),
+        *("", "--help", "params", "presets", "networks", "layers densenet121", "status"),
+        *(
+            f"{name} --help"
+            for name in ("dream", "presets", "networks", "layers", "pull", "params", "serve", "doctor")
+        ),
     ],
 )
 def test_text_fits_a_terminal(shared_daemon: Daemon, line: str) -> None:
@@ -589,12 +608,13 @@ def test_programs_get_plain_stable_keys(shared_daemon: Daemon) -> None:
         return set(rows[0])
 
     assert keys("networks") == {"name", "label", "help", "here", "loaded", "megabytes", "default_layer"}
+    assert keys("presets") == {"name", "label", "help", "params"}
     assert keys("layers") == {
         "name", "default", "field", "before", "after", "stride", "channels", "lost", "whole",
     }  # fmt: skip
     assert keys("params") == {
-        "name", "kind", "default", "label", "help", "minimum", "maximum", "unit", "choices", "advanced", "flag",
-        "range",
+        "name", "kind", "default", "label", "help", "minimum", "maximum", "usual", "unit", "choices", "advanced",
+        "flag", "range",
     }  # fmt: skip
 
 
