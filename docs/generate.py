@@ -20,6 +20,7 @@ import msgpack
 
 from dreamd.jobs import Limits
 from dreamd.options import Options
+from dreamwire import presets
 from dreamwire.errors import CODES, DreamError
 from dreamwire.messages import (
     MAX_DEPTH,
@@ -195,6 +196,7 @@ def _tokens(value: Any, key: str | None = None) -> Iterator[tuple[bytes, str]]:
 
 PARTS: Mapping[str, str] = {
     "parameters": markdown("dream").rstrip(),
+    "presets": presets.markdown().rstrip(),
     "client-messages": messages("client"),
     "daemon-messages": messages("daemon"),
     "records": records(),
