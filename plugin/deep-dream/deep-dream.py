@@ -17,13 +17,13 @@ from gi.repository import Gegl, Gimp, GLib, GObject
 try:
     import msgpack  # noqa: F401
 except ImportError:
-    # GIMP's Python has none on most systems: the installer put msgpack's pure Python beside this file.
-    sys.path.append(str(Path(__file__).resolve().parent / "carried"))
-
-from dreamwire.presets import PRESETS
+    # GIMP's Python has none on most systems: the installer put msgpack's pure Python beside this file, or beside
+    # the link to it, which must not be followed here.
+    sys.path.append(str(Path(__file__).absolute().parent / "carried"))
 
 from dreamwire.networks import NETWORKS
 from dreamwire.params import PARAMS, Param
+from dreamwire.presets import PRESETS
 from settings import MASKS, SHOWN, argument
 
 BINARY = "plug-in-deep-dream"

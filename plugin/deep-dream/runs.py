@@ -12,7 +12,7 @@ from typing import Any
 import gi
 
 gi.require_version("Gimp", "3.0")
-from gi.repository import Gimp, GLib
+from gi.repository import Gimp
 
 from canvas import Pixels, Place, RefusalError, Result, Source, layer_of, origin, source_of
 from dreamwire.client import JobCancelledError
@@ -21,6 +21,7 @@ from dreamwire.messages import Array, Buffer, Done, Message, Preview, PreviewIs,
 from dreamwire.networks import NETWORKS
 from dreamwire.params import PARAMS
 from dreamwire.presets import PRESETS, find_preset
+from loop import Loop
 from session import Dream, Session
 from settings import MASKS, SHOWN, Settings, argument, remember, remembered
 
@@ -51,36 +52,6 @@ class Call:
     def asks(self) -> bool:
         """Whether a dialog is to ask for settings."""
         return bool(self.mode == Gimp.RunMode.INTERACTIVE)
-
-
-class Loop:
-    """The main loop; calls that sessions post into it. What goes wrong in one of them ends it."""
-
-    def __init__(self) -> None:
-        self._loop = GLib.MainLoop()
-        self._error: Exception | None = None
-
-    def post(self, call: Callable[[], None]) -> None:
-        """Has a call made by the loop's thread; may be called by any."""
-        GLib.idle_add(self._call, call)
-
-    def _call(self, call: Callable[[], None]) -> bool:
-        try:
-            call()
-        except Exception as error:
-            self._error = error
-            self._loop.quit()
-        return False
-
-    def run(self) -> None:
-        """Returns after `quit`; raises what a call has raised."""
-        if self._error is None:
-            self._loop.run()
-        if self._error is not None:
-            raise self._error
-
-    def quit(self) -> None:
-        self._loop.quit()
 
 
 # What entries do

@@ -19,7 +19,7 @@ from gi.repository import Gdk, Gimp, GimpUi, Gtk
 from dreamwire import __version__, paths
 from dreamwire.client import Client
 from dreamwire.messages import Pulling
-from runs import Loop
+from loop import Loop
 from session import Session, advice
 
 GAP = 12

@@ -36,7 +36,11 @@ LAYERS = {
     ),
     "header": Layer("dreamwire.messages", layers="wire", packages="msgpack"),
     "sockets": Layer("dreamwire.transport", layers="wire", packages="zmq"),
-    "plugin": Layer("deep-dream dialog canvas", layers="wire header sockets", packages="gi"),
+    # The plug-in: only `canvas` touches Gegl's pixels, only `dialog` and `windows` GTK.
+    "talk": Layer("session settings", layers="wire header"),
+    "canvas": Layer("canvas loop", layers="wire talk", packages="gi"),
+    "windows": Layer("dialog windows", layers="wire header talk canvas", packages="gi"),
+    "plugin": Layer("deep-dream runs", layers="wire header talk canvas windows", packages="gi msgpack"),
     "core": Layer(
         "dreamd.core dreamd.core.dream dreamd.core.gradient dreamd.core.objectives dreamd.core.pyramid"
         " dreamd.core.region dreamd.core.windows",
