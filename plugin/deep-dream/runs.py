@@ -5,7 +5,7 @@ A run ends by returning its layers, or by an exception whose message is for the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +59,8 @@ class Call:
 
 def dream(call: Call) -> list[Gimp.Layer]:
     """Dream...: the layers, each by itself, with settings from the dialog, the last ones, or the arguments."""
-    return _dream(call, _sources(call.drawables), lambda: remembered() or given(call.config))
+    last = remembered() if call.interactive else None
+    return _dream(call, last or given(call.config), _sources(call.drawables))
 
 
 def again(call: Call) -> list[Gimp.Layer]:
@@ -84,7 +85,9 @@ def redream(call: Call) -> list[Gimp.Layer]:
             f"The layer that “{layer.get_name()}” was dreamt from is gone, or was moved or cropped. Undo that, or"
             " use Dream Deeper, which begins at the dream itself."
         )
-    return _dream(call, [Source(below, layer)], lambda: given(call.config, settings), layer)
+    # Somebody who looks on changes them in the dialog; a script, by its arguments.
+    changed = settings if call.interactive else given(call.config, settings)
+    return _dream(call, changed, [Source(below, layer)], layer)
 
 
 def _settings_of(drawables: Sequence[Gimp.Drawable]) -> Settings:
@@ -130,18 +133,15 @@ def _sources(drawables: Sequence[Gimp.Drawable]) -> list[Source]:
 
 
 def _dream(
-    call: Call, sources: list[Source], initial: Callable[[], Settings], replaces: Gimp.Layer | None = None
+    call: Call, settings: Settings, sources: list[Source], replaces: Gimp.Layer | None = None
 ) -> list[Gimp.Layer]:
-    """Asks for settings if somebody is to be asked, then dreams."""
+    """Asks for changes of the settings if somebody is to be asked, then dreams."""
     loop = Loop()
     if not call.asks:
-        settings = given(call.config) if not call.interactive else initial()
-        if replaces is not None:
-            settings = initial()
         return _run(call, sources, settings, loop, replaces=replaces)
     from dialog import DreamDialog  # GTK is needed by nobody else
 
-    dialog = DreamDialog(call.procedure, call.config, sources[0], initial(), loop.post)
+    dialog = DreamDialog(call.procedure, call.config, sources[0], settings, loop.post)
     chosen = dialog.ask()
     if chosen is None:
         for source in sources:
@@ -236,6 +236,8 @@ class Run:
 
     def _next(self) -> None:
         source, (place, pixels, mask) = self._jobs.pop(0)
+        if not source.layer.is_valid():
+            raise RefusalError("The next layer to be dreamt was deleted, or its image closed, so it was left out.")
         self._place = place
         self._result = Result(source, self._settings, self._weights, self._replaces)
         self._dream = self._session.dream(
@@ -299,6 +301,8 @@ class Run:
             return self._result
         self._error = RefusalError(trouble)
         self._cancel()
+        if self._result.inserted:
+            self._result = None  # whatever the user has done to it, it is his
         return None
 
     def _drop(self) -> None:
