@@ -53,10 +53,8 @@ LAYERS = {
         "group.set_lock_content(True); group.set_lock_position(True)",
         [["group", ["NEW", "picture"]]],
     ),
-    "with a picture that another file holds": (
-        "image, layer = picture(alpha=False); path = os.environ['HOME'] + '/picture.png';"
-        "Gimp.file_save(Gimp.RunMode.NONINTERACTIVE, image, Gio.File.new_for_path(path), None);"
-        "image = Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, Gio.File.new_for_path(path));"
+    "of a picture in a file": (
+        "image, layer = picture(alpha=False); image = reopened(image, 'picture.png');"
         "layer = image.get_layers()[0]; layer.set_name('picture')",
         ["NEW", "picture"],
     ),
@@ -65,7 +63,7 @@ LAYERS = {
 
 @pytest.mark.parametrize(("setup", "tree"), LAYERS.values(), ids=LAYERS)
 def test_the_dream_of_a_layer_is_a_layer_directly_above_it(lab: Lab, setup: str, tree: list[object]) -> None:
-    found = lab(f"import os\n{setup}\nresult = watched(layer)")
+    found = lab(f"{setup}\nresult = watched(layer)")
     lab.check(found)
     assert found["tree"] == named(tree, found["name"])
     assert not found["edits_mask"], "painting would go on in the mask"

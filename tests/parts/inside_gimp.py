@@ -8,9 +8,10 @@ from __future__ import annotations
 import array
 import base64
 import json
+import os
 import random
 
-from gi.repository import Gegl, Gimp
+from gi.repository import Gegl, Gimp, Gio
 
 DREAM = "plug-in-deep-dream"
 #: A dream that takes a blink.
@@ -224,6 +225,14 @@ def new_mask(layer, white=None):
         mask.update(0, 0, mask.get_width(), mask.get_height())
     layer.set_edit_mask(False)
     return mask
+
+
+def reopened(image, name="saved.xcf"):
+    """An image, saved, closed and opened again."""
+    file = Gio.File.new_for_path(f"{os.environ['HOME']}/{name}")
+    Gimp.file_save(Gimp.RunMode.NONINTERACTIVE, image, file, None)
+    image.delete()
+    return Gimp.file_load(Gimp.RunMode.NONINTERACTIVE, file)
 
 
 def carried(layer):
