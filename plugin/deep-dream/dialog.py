@@ -251,7 +251,7 @@ class LivePreview:
         self._switch = Gtk.CheckButton.new_with_mnemonic("_Preview")
         self._switch.set_active(True)
         self._switch.connect("toggled", self._switched)
-        self._said = label("", width=46)
+        self._said = label("", width=34)
         self.widget = column(frame, row(self._switch, self._said), gap=6)
 
     def say(self, text: str) -> None:

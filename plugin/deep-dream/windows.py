@@ -201,7 +201,7 @@ class Talking:
     def failed(self, error: Exception) -> None:
         """Says what went wrong, and the command that mends it."""
         command = getattr(error, "command", "")
-        self.say(advice(error) + (f"\n{command}" if command else ""))
+        self.say(f"{error}\n{command}".strip())
 
 
 class NetworksWindow(Talking):
