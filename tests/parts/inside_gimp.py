@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import array
 import base64
+import importlib
 import json
 import os
 import random
+import sys
+from types import SimpleNamespace
 
 from gi.repository import Gegl, Gimp, Gio
 
@@ -239,6 +242,52 @@ def carried(layer):
     """What a dreamt layer knows about itself."""
     parasite = layer.get_parasite("deep-dream")
     return json.loads(bytes(parasite.get_data())) if parasite else None
+
+
+def plug_in():
+    """The plug-in's modules in this process, for what no procedure shows."""
+    folder = f"{os.environ['HOME']}/.config/GIMP/{Gimp.version().rpartition('.')[0]}/plug-ins/deep-dream"
+    if folder not in sys.path:
+        Gegl.init(None)
+        sys.path[:0] = [folder]
+        sys.path.append(f"{folder}/carried")
+    names = ("canvas", "runs", "settings", "dreamwire.client")
+    return SimpleNamespace(**{name.rpartition(".")[2]: importlib.import_module(name) for name in names})
+
+
+class Onlooker:
+    """Stands for the window beside a dream that runs: does something once, at the first frame."""
+
+    does = None
+
+    def __init__(self, title, stop, cancel):
+        self.stop, self.cancel = stop, cancel
+
+    def can_stop(self):
+        does, Onlooker.does = Onlooker.does, None
+        if does is not None:
+            does(self)
+
+    def show_progress(self, text, fraction):
+        pass
+
+    def destroy(self):
+        pass
+
+
+def onlooked(layers, does, action="dream", **arguments):
+    """Dreams with somebody looking on; the new layers, and what went wrong."""
+    ours = plug_in()
+    sys.modules["windows"] = SimpleNamespace(RunWindow=Onlooker)
+    Onlooker.does = does
+    config = Gimp.get_pdb().lookup_procedure(DREAM).create_config()
+    for name, value in (BRIEF | arguments).items():
+        config.set_property(name.replace("_", "-"), value)
+    called = ours.runs.Call(None, Gimp.RunMode.WITH_LAST_VALS, layers[0].get_image(), layers, config)
+    try:
+        return getattr(ours.runs, action)(called), ""
+    except Exception as error:
+        return [], f"{type(error).__name__}: {error}"
 
 
 def forget():
