@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from real_daemon import Daemon
+from weights_server import Server, needs_to_fetch
 
 
 @pytest.fixture
@@ -42,3 +44,22 @@ def shared_daemon() -> Iterator[Daemon]:
     yield daemon
     daemon.end()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def server(short_path: Path) -> Iterator[Server]:
+    folder = short_path / "served"
+    folder.mkdir()
+    server = Server(folder)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def remote(place: Daemon, server: Server) -> Daemon:
+    """A daemon that has to fetch a network from the server."""
+    return needs_to_fetch(place, server)

@@ -2,78 +2,13 @@
 
 from __future__ import annotations
 
-import http.server
-import importlib.util
-import threading
-from collections.abc import Iterator
-from functools import partial
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from dreamwire.client import Client, Done, Image
 from dreamwire.errors import DreamError
-from dreamwire.networks import NETWORKS
 from real_daemon import Daemon
-
-ROW = NETWORKS["efficientnet_lite1"]
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Serves a folder on loopback and counts what is asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        self.asked: list[str] = []
-        super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    def do_GET(self) -> None:
-        assert isinstance(self.server, Server)
-        self.server.asked.append(self.path)
-        super().do_GET()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server(short_path: Path) -> Iterator[Server]:
-    folder = short_path / "served"
-    folder.mkdir()
-    server = Server(folder)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture
-def remote(place: Daemon, server: Server) -> Daemon:
-    """A daemon that finds an empty package where Lite1's weights would be, and the server as its mirror."""
-    package = place.folder / "shadow" / ROW.weights.package
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    place.environment |= {
-        "PYTHONPATH": str(package.parent),
-        "DEEPDREAM_WEIGHTS_URL": f"http://127.0.0.1:{server.server_port}/",
-    }
-    place.options = ("--preload", "")
-    return place.start()
-
-
-def serve(daemon: Daemon, content: bytes) -> None:
-    (daemon.folder / "served" / ROW.weights.file).write_bytes(content)
-
-
-def published() -> bytes:
-    spec = importlib.util.find_spec(ROW.weights.package)
-    assert spec is not None
-    assert spec.origin is not None
-    return (Path(spec.origin).parent / "models" / ROW.weights.file).read_bytes()
+from weights_server import ROW, Server, published, serve
 
 
 def is_here(client: Client) -> bool:

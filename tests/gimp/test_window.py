@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from dreamd.sample import cloudscape
+from dreamwire.client import Done, Image
 from gimp_desk import (
     ABOUT,
     AGAIN,
@@ -30,6 +32,7 @@ from gimp_desk import (
 )
 from real_daemon import Daemon
 from real_gimp import Gimp, GimpError, System, wait_for
+from weights_server import ROW, published, serve
 
 
 @pytest.fixture(scope="session")
@@ -284,3 +287,32 @@ def test_a_missing_daemon_is_explained_an_installed_one_started_and_outlives_gim
     wait_for(lambda: not alone.jobs, "the job's end")
     with place.client() as client:
         client.ping()
+
+
+def test_a_network_is_fetched_and_its_memory_freed(
+    system: System, make_gimp: Callable[..., Gimp], remote: Daemon
+) -> None:
+    serve(remote, published())
+    gimp = make_gimp(system, remote, window=True, keys=KEYS)
+    gimp.press(NETWORKS.replace("<Primary>", "ctrl+").replace("<Alt>", "alt+"), window=gimp.window_of(MAIN))
+    window = gimp.window_of("Networks")
+
+    def state(name: str) -> Any:
+        with remote.client() as client:
+            return next(each for each in client.networks() if each["name"] == name)
+
+    def fetched() -> bool:
+        gimp.click(570, 80, window)  # the only button to fetch by in the upper part
+        return bool(state(ROW.name)["here"])
+
+    assert not state(ROW.name)["here"]
+    wait_for(fetched, "the weights")
+    gimp.shot("fetched", window)
+    with remote.client() as client:
+        *_, done = client.submit(
+            "dream", {"octaves": 1, "steps": 1}, image=Image(bytes(64 * 64 * 3), (64, 64, 3), "uint8")
+        )
+        assert isinstance(done, Done)
+    assert state("efficientnet_lite0")["loaded"]
+    gimp.press("alt+f", window=window)
+    wait_for(lambda: not state("efficientnet_lite0")["loaded"], "the freed memory")
