@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dreamwire.presets import PRESETS
-
 from dreamwire import __version__, paths
 from dreamwire.errors import DreamError
 from dreamwire.networks import NETWORKS
 from dreamwire.params import PARAMS, Value, find_job, format_layers, layer_weights, validate
+from dreamwire.presets import PRESETS
 
 #: The name of the parasite that a dreamt layer carries.
 PARASITE = "deep-dream"
