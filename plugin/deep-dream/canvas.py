@@ -268,7 +268,7 @@ class Result:
     def show(self, box: Box, frame: bytes, shape: Sequence[int], dtype: str) -> None:
         """Puts dreamt pixels into the layer, `box` in the image's coordinates; fewer pixels are stretched over it.
 
-        The layer must be `alive`.
+        Only while there is no `trouble`.
         """
         top, left, height, width = box
         place = Place(left, top, width, height)
@@ -289,8 +289,6 @@ class Result:
         """Why dreaming on is of no use: what has become of image and layer meanwhile, or nothing."""
         if not self._image.is_valid():
             return "The image was closed, so the dream was dropped."
-        if not self.inserted and not self._above.is_valid():
-            return "The layer was deleted while it was dreamt, so the dream was dropped."
         if not self.layer.is_valid():
             # To GIMP the two are the same.
             return "The dream's layer was undone or deleted, so the dream ended. Edit > Redo shows what there was."
