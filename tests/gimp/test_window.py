@@ -225,13 +225,18 @@ def test_deeper_and_redream_start_from_the_layer(desk: Desk) -> None:
     assert desk.ask("[each.get_visible() for each in image.get_layers()]") == [True, False, True, True]
 
 
-def test_the_filter_is_repeated_and_shown_again(desk: Desk) -> None:
-    desk.press(AGAIN)
+def test_the_filter_is_repeated_without_its_dialog_and_shown_again_with_it(desk: Desk) -> None:
+    desk.press(DREAM)
+    desk.gimp.press("Return", window=desk.gimp.window_of(DIALOG))
     desk.dreaming()
     desk.gone(RUNNING)
     desk.press("ctrl+f")
     wait_for(lambda: len(desk.layers) == 3, "another layer", lambda: desk.gimp.words)
     desk.gone(RUNNING)
+    desk.press("ctrl+shift+f")
+    desk.gimp.press("Escape", window=desk.gimp.window_of(DIALOG))
+    desk.gone(DIALOG)
+    assert len(desk.layers) == 3
 
 
 def test_networks_and_diagnostics_are_shown(desk: Desk) -> None:
