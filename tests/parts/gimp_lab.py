@@ -34,7 +34,7 @@ class Lab:
     """A GIMP to be asked, and the daemon that it dreams with."""
 
     gimp: Gimp
-    client: Client
+    client: Client | None = None
 
     def __post_init__(self) -> None:
         self.gimp.eval(INSIDE.read_text())
@@ -45,6 +45,7 @@ class Lab:
 
     def dreamt(self, picture: Floats, mask: Floats, **params: Any) -> Floats:
         """A picture with its region dreamt by the daemon itself, which is sent no more than it needs."""
+        assert self.client is not None
         values = validate("dream", BRIEF | params)
         height, width = picture.shape[:2]
         here = _slices(crop(bounds(mask), (height, width), values))

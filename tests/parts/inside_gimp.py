@@ -141,6 +141,18 @@ def dream(*drawables, **arguments):
     return call(list(drawables), **BRIEF | arguments)
 
 
+def scheme(layer, arguments):
+    """Dreams a layer by a line of Script-Fu; the message if that fails."""
+    start = f"plug-in-deep-dream #:run-mode RUN-NONINTERACTIVE #:image {layer.get_image().get_id()}"
+    evaluate = Gimp.get_pdb().lookup_procedure("plug-in-script-fu-eval")
+    config = evaluate.create_config()
+    config.set_property(
+        "script", f"(script-fu-use-v3) ({start} #:drawables (vector {layer.get_id()}) {arguments})"
+    )
+    done = evaluate.run(config).index(0) == Gimp.PDBStatusType.SUCCESS
+    return "" if done else Gimp.get_pdb().get_last_error()
+
+
 def refusal(*drawables, **arguments):
     """The message with which a dream is refused."""
     try:
