@@ -19,6 +19,8 @@ from dreamwire.networks import NETWORKS
 from dreamwire.params import PARAMS, Value, find_job, format_layers, layer_weights, validate
 from dreamwire.presets import PRESETS
 
+#: What plain data from a file can be other than it should: no JSON, nested without end, of other kinds.
+MALFORMED = (ValueError, RecursionError, KeyError, TypeError, AttributeError)
 #: The name of the parasite that a dreamt layer carries.
 PARASITE = "deep-dream"
 #: The file with the settings last used.
@@ -102,9 +104,11 @@ class Origin:
         """From a parasite's bytes; raises `DreamError` bad_params for what this version cannot read."""
         try:
             plain = json.loads(data)
-            settings = Settings.of(plain["params"], plain["mask"])
-            return cls(settings, int(plain["source"]), str(plain["weights_sha256"]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            settings, source = Settings.of(plain["params"], plain["mask"]), plain["source"]
+            if settings.mask not in MASKS or not isinstance(source, int) or not 0 <= source < 2**32:
+                raise ValueError
+            return cls(settings, source, str(plain["weights_sha256"]))
+        except MALFORMED as error:
             raise DreamError(
                 "bad_params", "The layer's settings cannot be read: they are damaged, or of a later version."
             ) from error
@@ -126,5 +130,5 @@ def remembered() -> Settings | None:
     try:
         plain = json.loads((paths.config_dir() / LAST).read_text())
         return Settings.of(plain["params"], plain["mask"] if plain["mask"] in MASKS else "layer-mask")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, DreamError):
+    except (OSError, DreamError, *MALFORMED):
         return None
