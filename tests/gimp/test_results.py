@@ -108,6 +108,18 @@ def test_deeper_minds_a_selection(lab: Lab) -> None:
     assert np.abs(found["mask"] - moved(found["own"], tuple(found["dreamt"]), (30, 30, 10, 20))).max() < 0.003
 
 
+@pytest.mark.parametrize("procedure", [DEEPER, REDREAM])
+def test_a_dream_whose_mask_is_being_edited_stands_for_itself(lab: Lab, procedure: str) -> None:
+    found = lab(f"""
+        image, layer = picture(24, 20)
+        select(image, 4, 4, 10, 10)
+        dreamt = dream(layer)
+        dreamt.set_edit_mask(True)
+        result = facts(call([dreamt.get_mask()], "{procedure}"))
+    """)
+    assert found["box"] == [4, 4, 10, 10]
+
+
 def test_redream_begins_at_the_source_in_the_same_region_with_what_is_changed(lab: Lab) -> None:
     found = lab(f"""
         {REOPENED}

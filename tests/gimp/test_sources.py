@@ -85,6 +85,23 @@ def test_an_invisible_layer_is_dreamt_and_stays_invisible(lab: Lab) -> None:
     assert np.abs(found["pixels"] - lab.dreamt(found["source"], lab.region(found), edge="full")).max() <= STEP
 
 
+def test_the_dream_of_a_half_transparent_layer_is_as_transparent(lab: Lab) -> None:
+    found = lab("""
+        image, layer = picture()
+        everything = Gegl.Rectangle.new(0, 0, 96, 80)
+        values = array.array("f", layer.get_buffer().get(everything, 1.0, "R'G'B'A float", 0))
+        values[3::4] = array.array("f", [column / 95 for column in range(96)] * 80)
+        write(layer, values)
+        result = watched(layer)
+    """)
+    assert found["untouched"]
+    assert found["hidden"]
+    full = lab.dreamt(found["source"], lab.region(found), edge="full")
+    assert np.abs(found["pixels"] - full).max() <= STEP
+    assert np.abs(found["pixels"][..., 3] - found["source"][..., 3]).max() <= STEP / 100
+    assert np.abs(full - found["source"]).max() > 0.02
+
+
 LAYER, SHADOW = "layer = new_layer(image, 60, 50, at=(60, 40))", "add_filter(layer, 'dropshadow', x=9.0)"
 FILTERS = {
     "a blur": f"{LAYER}; add_filter(layer, 'gaussian-blur', std_dev_x=3.0)",
