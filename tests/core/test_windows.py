@@ -116,6 +116,12 @@ def test_each_owned_cell_has_one_window_and_no_window_is_larger_than_asked() -> 
         assert count.max() == 1
 
 
+def test_a_picture_that_fits_a_window_is_shown_once_however_far_a_layer_sees() -> None:
+    canvas = Canvas.around((96, 64), (0, 0), 4, 8)
+    owned = torch.ones(canvas.rows, canvas.columns, dtype=torch.bool)
+    assert [window.box for window in canvas.plan(owned, Reach(400, 400, 4), 100)] == [canvas.box]
+
+
 def test_a_region_that_is_mostly_holes_is_shown_in_parts() -> None:
     owned = torch.zeros(200, 200, dtype=torch.bool)
     owned.fill_diagonal_(True)

@@ -140,13 +140,17 @@ class Canvas:
     def _grid(self, cells: Box, reach: Reach, side: int) -> tuple[int, int]:
         """Into how many equal rows and columns to cut `cells`, with the least pixels shown in all."""
         best, least = (cells.height, cells.width), math.inf
+        around = reach.before + reach.after
         for rows in range(1, cells.height + 1):
-            height = -(-cells.height // rows) * self.stride + reach.before + reach.after
-            room = side * side // height - reach.before - reach.after
-            columns = -(-cells.width // max(1, room // self.stride))
+            # Windows end where the canvas ends: one that sees all of it is no larger than that.
+            height = min(-(-cells.height // rows) * self.stride + around, self.box.height)
+            room = side * side // height
+            columns = 1
+            if room < self.box.width:
+                columns = -(-cells.width // max(1, (room - around) // self.stride))
             if columns > cells.width:
                 continue
-            width = -(-cells.width // columns) * self.stride + reach.before + reach.after
+            width = min(-(-cells.width // columns) * self.stride + around, self.box.width)
             shown = rows * columns * height * width
             if height * width <= side * side and shown < least:
                 best, least = (rows, columns), shown
