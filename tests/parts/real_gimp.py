@@ -47,10 +47,10 @@ while True:
         space.pop("result", None)
         try:
             exec(code, space)
-            answer = {"result": space.get("result")}
+            answer = json.dumps({"result": space.get("result")})
         except BaseException as error:
-            answer = {"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
-        file.write(json.dumps(answer) + "\\n")
+            answer = json.dumps({"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()})
+        file.write(answer + "\\n")
 """
 
 
@@ -86,7 +86,9 @@ class System:
             lines.append(f"mkdir -p {root}{folder} && mount --bind {folder} {root}{folder}")
         script = "\n".join(["set -e", *lines, f'chroot {root} "$@"', "exit $?"])
         # The shell stays: the first process of a process table is spared most signals, which GIMP and Xvfb need.
-        return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh", *argv]
+        unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh"]
+        # It ends with the tests too, should they be killed.
+        return ["setpriv", "--pdeathsig", "KILL", *unshare, *argv]
 
 
 def systems() -> list[System]:
