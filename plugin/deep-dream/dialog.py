@@ -108,8 +108,12 @@ class DreamDialog:
             made.attach(another, 9, 0, 1, 1)  # beside label and number
         elif row.kind in ("int", "float"):
             made = self._dialog.get_scale_entry(argument(row.name), 1.0)
-            if row.usual < row.maximum:
-                made.set_bounds(row.minimum, row.usual, True)
+            most = min(row.usual, row.maximum)
+            if row.kind == "float":
+                made.set_increments((most - row.minimum) / 100, (most - row.minimum) / 10)
+                made.set_digits(4 if most < 1 else 2)
+            if most < row.maximum:
+                made.set_bounds(row.minimum, most, True)
 
     def _other_seed(self) -> None:
         self._config.set_property("seed", random.randrange(1, 10_000))  # noqa: S311 - no secret
