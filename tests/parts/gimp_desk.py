@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from real_daemon import Daemon
-from real_gimp import Gimp, wait_for
+from real_gimp import Gimp, GimpError, wait_for
 
 #: The keys given to the menu's entries.
 DREAM, AGAIN, DEEPER, REDREAM, NETWORKS, ABOUT, DOCKS = (f"<Primary><Alt>{key}" for key in "daprnbh")
@@ -77,10 +78,14 @@ class Desk:
         """Closes the picture and whatever window of ours a test has left."""
         self.gimp.eval("close_picture()")
         wait_for(lambda: "768x512" not in self.title, "a desk without picture", lambda: self.title)
-        for title in (DIALOG, RUNNING):
-            for window in self.gimp.windows(title):
+        wait_for(self._closed, "a desk without windows of ours", lambda: self.gimp.words)
+
+    def _closed(self) -> bool:
+        left = [window for title in (DIALOG, RUNNING) for window in self.gimp.windows(title)]
+        for window in left:
+            with contextlib.suppress(GimpError):  # it may go by itself just now
                 self.gimp.press("Escape", window=window)
-        self.gone(DIALOG)
+        return not left
 
     @property
     def title(self) -> str:
