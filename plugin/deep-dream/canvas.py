@@ -1,7 +1,7 @@
 """Pixels between GIMP and the wire: what of a layer is dreamt, and the layer that comes of it.
 
 Coordinates are the image's, as (left, top); a `Box` of the wire is (top, left, height, width). Pixels travel as
-R'G'B'A or Y'A float, which GIMP converts from and to every precision and colour profile.
+R'G'B'A or Y'A, in float, which GIMP converts from and to every precision and colour profile.
 """
 
 from __future__ import annotations
@@ -114,6 +114,11 @@ class Source:
         _check(self.layer)
         self._copies: list[Gimp.Layer] = []
         self._gray = self.layer.is_gray()
+        # What is kept in 8 bit of sRGB travels so: a quarter of the bytes, and GEGL has nothing to convert.
+        plain = (
+            self.image.get_precision() == Gimp.Precision.U8_NON_LINEAR and self.image.get_color_profile() is None
+        )
+        self._dtype = "uint8" if plain else "float32"
         #: What is read, from below to above; the first is the picture, whose borders the network sees.
         self._layers = [self._shown(each) for each in _history(self.layer)]
         self.picture = self._layers[0].place
@@ -196,8 +201,9 @@ class Source:
         top, left, height, width = crop(inside.box, size, settings.params)
         return Place(left + self.picture.left, top + self.picture.top, width, height)
 
-    def pixels(self, place: Place, scale: float = 1.0, dtype: str = "float32") -> Pixels:
-        """The picture's pixels at a place within it, perhaps reduced."""
+    def pixels(self, place: Place, scale: float = 1.0, dtype: str = "") -> Pixels:
+        """The picture's pixels at a place within it, perhaps reduced; as they are kept if no type is named."""
+        dtype = dtype or self._dtype
         channels = 2 if self._gray else 4
         form = _format(channels, dtype)
         scaled = place.scaled(scale)
@@ -241,7 +247,8 @@ class Result:
         # A soft edge mixes encoded values, as the dream was made, so that the mask falls off as it does there.
         layer.set_composite_space(Gimp.LayerColorSpace.RGB_PERCEPTUAL)
         if settings.mask == "layer-mask":
-            self._set(place, source.pixels(place).frame, "float32")
+            before = source.pixels(place)
+            self._set(place, before.frame, before.dtype)
             mask = source.mask(place)
             if source.has_mask and mask is not None:
                 own = layer.create_mask(Gimp.AddMaskType.WHITE)
@@ -395,7 +402,7 @@ def _read(layer: Gimp.Layer, place: Place, scale: float, form: str) -> bytes:
 
 def _over(frame: bytes, shown: Shown, place: Place, scale: float, form: str) -> bytes:
     """Pixels at a place with a layer laid over them as GIMP shows a dreamt one: by its mask, in encoded values."""
-    graph = Gegl.Node()
+    graph = _graph()
     below = _operation(graph, "buffer-source", buffer=_filled(place, form, frame))
     above = _operation(graph, "buffer-source", buffer=_filled(place, form, _read(shown.layer, place, scale, form)))
     if shown.mask is not None:
@@ -460,7 +467,7 @@ def _white(place: Place) -> Gegl.Buffer:
 
 def _product(buffers: Sequence[Gegl.Buffer], place: Place) -> Gegl.Buffer:
     """The product of masks at a place."""
-    graph = Gegl.Node()
+    graph = _graph()
     first, *others = (_operation(graph, "buffer-source", buffer=buffer) for buffer in buffers)
     for other in others:
         product = _operation(graph, "multiply")
@@ -473,12 +480,18 @@ def _product(buffers: Sequence[Gegl.Buffer], place: Place) -> Gegl.Buffer:
 def _stretched(frame: bytes, shape: Sequence[int], width: int, height: int, form: str) -> bytes:
     """Pixels `(height, width)` of `shape` scaled to another size."""
     small = Place(0, 0, shape[1], shape[0])
-    graph = Gegl.Node()
+    graph = _graph()
     source = _operation(graph, "buffer-source", buffer=_filled(small, form, frame))
     ratios = {"x": width / small.width, "y": height / small.height}
     scale = _operation(graph, "scale-ratio", abyss_policy=Gegl.AbyssPolicy.CLAMP, **ratios)
     source.link(scale)
     return _processed(scale, Place(0, 0, width, height), form)
+
+
+def _graph() -> Gegl.Node:
+    """A graph of operations, which take a while to load, and which most dreams can do without."""
+    Gegl.init(None)
+    return Gegl.Node()
 
 
 def _operation(graph: Gegl.Node, name: str, **properties: object) -> Gegl.Node:

@@ -11,8 +11,7 @@ from pathlib import Path
 import gi
 
 gi.require_version("Gimp", "3.0")
-gi.require_version("Gegl", "0.4")
-from gi.repository import Gegl, Gimp, GLib, GObject
+from gi.repository import Gimp, GLib, GObject
 
 try:
     import msgpack  # noqa: F401
@@ -179,7 +178,6 @@ def run_action(
     entry: Entry,
 ) -> Gimp.ValueArray:
     """Runs an entry that takes layers; what goes wrong is told by a window if somebody looks on, else returned."""
-    Gegl.init(None)
     import runs
 
     call = runs.Call(procedure, mode, image, drawables, config)
