@@ -14,9 +14,10 @@ from typing import Any
 from dreamwire.networks import find_network
 from dreamwire.params import JOBS, PARAMS, Param, markdown
 from dreamwire.presets import PRESETS
+from dreamwire.words import duration
 
 from .call import FAILED, OK, Call, write
-from .terminal import Bar, duration, table
+from .terminal import Bar, table
 
 
 def dream(call: Call) -> int:

@@ -19,10 +19,11 @@ from dreamwire.crop import Box, crop
 from dreamwire.errors import DreamError
 from dreamwire.messages import Buffer, Done, Preview, PreviewIs, Progress
 from dreamwire.params import JOBS, Value, validate
+from dreamwire.words import where
 
 from . import codec
 from .call import INTERRUPTED, OK, Call
-from .terminal import Bar, duration
+from .terminal import Bar
 
 CANCELLED = "Cancelled; no picture was written."
 
@@ -126,7 +127,7 @@ def follow(job: Job, part: Box, frames: Frames | None) -> Done:
                     raise KeyboardInterrupt(CANCELLED)
                 return event
             if isinstance(event, Progress) and not cancelling:
-                bar.show(_where(event), event.fraction)
+                bar.show(where(event, f"step {event.step} of {event.steps}"), event.fraction)
             elif isinstance(event, PreviewIs) and frames:
                 frames.add(_placed(event.box, part), _pixels(event.frames[0], event.array.shape, "uint8"))
 
@@ -150,15 +151,6 @@ class Interruption:
         if self.wanted:
             os._exit(INTERRUPTED)
         self.wanted = True
-
-
-def _where(event: Progress) -> str:
-    if event.state == "queued":
-        return f"waiting, {event.position} before" if event.position else "waiting"
-    if event.state == "loading":
-        return "loading the network"
-    left = f", {duration(event.seconds_left)} left" if event.seconds_left is not None else ""
-    return f"octave {event.octave} of {event.octaves}, step {event.step} of {event.steps}{left}"
 
 
 class Frames:

@@ -1,4 +1,4 @@
-"""What a person sees: tables, durations, and a bar while something takes time."""
+"""What a person sees: tables, and a bar while something takes time."""
 
 from __future__ import annotations
 
@@ -27,13 +27,6 @@ def table(rows: Sequence[Sequence[str]], align: str = "") -> str:
         wrapped = textwrap.wrap(last, room, break_long_words=False, break_on_hyphens=False)
         lines.append(("".join(padded) + f"\n{'':{indent}}".join(wrapped)).rstrip())
     return "\n".join(lines)
-
-
-def duration(seconds: float) -> str:
-    """As a person says it: `8 s`, `3 min 20 s`, `2 h 5 min`."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
 
 
 class Bar:

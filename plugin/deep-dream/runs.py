@@ -21,6 +21,7 @@ from dreamwire.messages import Array, Buffer, Done, Message, Preview, PreviewIs,
 from dreamwire.networks import NETWORKS
 from dreamwire.params import PARAMS
 from dreamwire.presets import PRESETS, find_preset
+from dreamwire.words import where
 from loop import Loop
 from session import Dream, Session
 from settings import MASKS, SHOWN, Settings, argument, remember, remembered
@@ -252,7 +253,7 @@ class Run:
 
     def on_event(self, event: Message) -> None:
         if isinstance(event, Progress):
-            self._show(told(event), event.fraction)
+            self._show(where(event, f"{event.fraction:.0%}"), event.fraction)
         elif isinstance(event, PreviewIs) and (result := self._untroubled()):
             self._paint(result, event.box, event.frames[0], event.array)
             if self._window is not None:
@@ -330,19 +331,3 @@ class Run:
         Gimp.progress_update(fraction)
         if self._window is not None:
             self._window.show_progress(text, fraction)
-
-
-def told(event: Progress) -> str:
-    """How far a dream is, in words."""
-    if event.state == "queued":
-        return f"waiting, {event.position} before it" if event.position else "waiting"
-    if event.state == "loading":
-        return "loading the network"
-    left = f", {duration(event.seconds_left)} left" if event.seconds_left is not None else ""
-    return f"octave {event.octave} of {event.octaves}, {event.fraction:.0%}{left}"
-
-
-def duration(seconds: float) -> str:
-    """`75` -> `1 min 15 s`."""
-    whole = max(1, round(seconds))
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"

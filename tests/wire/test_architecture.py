@@ -31,7 +31,8 @@ class Layer:
 LAYERS = {
     "wire": Layer(
         "dreamwire dreamwire.client dreamwire.crop dreamwire.errors dreamwire.geometry dreamwire.launch"
-        " dreamwire.networks dreamwire.params dreamwire.paths dreamwire.presets dreamwire.zmtp",
+        " dreamwire.networks dreamwire.params dreamwire.paths dreamwire.presets dreamwire.words"
+        " dreamwire.zmtp",
         layers="sockets header",
     ),
     "header": Layer("dreamwire.messages", layers="wire", packages="msgpack"),

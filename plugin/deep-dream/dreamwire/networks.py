@@ -6,13 +6,13 @@ To add one of torchvision's networks, add a row with the layers worth offering a
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from .errors import DreamError
 from .geometry import GEOMETRY
+from .words import nearest
 
 RGB = tuple[float, float, float]
 
@@ -215,7 +215,6 @@ NETWORKS: Mapping[str, Network] = _table(
 def find_network(name: str) -> Network:
     """The row of a network, or a `DreamError` unknown_network that offers the nearest names."""
     if name not in NETWORKS:
-        near = difflib.get_close_matches(name, list(NETWORKS), n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`deepdream networks` lists them."
-        raise DreamError("unknown_network", f"There is no network called {name!r:.60}; {hint}")
+        hint = nearest(name, NETWORKS, "; `deepdream networks` lists them.")
+        raise DreamError("unknown_network", f"There is no network called {name!r:.60}{hint}")
     return NETWORKS[name]

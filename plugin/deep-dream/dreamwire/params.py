@@ -6,15 +6,15 @@ all made from the rows below. To add a parameter, add a row and name it in `JOBS
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from .errors import DreamError
 from .networks import find_network
+from .words import nearest
 
 Kind = Literal["int", "float", "choice", "network", "layers", "channels"]
 Value = int | float | str
@@ -270,7 +270,7 @@ def validate(kind: str, given: Mapping[str, object]) -> dict[str, Value]:
     names = find_job(kind).params
     for name in given:
         if name not in names:
-            raise DreamError("bad_params", f"There is no parameter {name!r:.60}{_nearest(str(name), names)}")
+            raise DreamError("bad_params", f"There is no parameter {name!r:.60}{nearest(str(name), names)}")
     values = defaults(kind) | {name: PARAMS[name].check(value) for name, value in given.items()}
     if "layers" in values:
         _check_layers(values)
@@ -285,7 +285,7 @@ def _check_layers(values: Mapping[str, Value]) -> None:
         if layer is None:
             raise DreamError(
                 "bad_params",
-                f"{network.name} has no layer {name!r:.60}{_nearest(name, network.layers)}"
+                f"{network.name} has no layer {name!r:.60}{nearest(name, network.layers)}"
                 f" `deepdream layers {network.name}` lists them.",
             )
         if chosen and chosen[-1] >= layer.channels:
@@ -293,11 +293,6 @@ def _check_layers(values: Mapping[str, Value]) -> None:
                 "bad_params",
                 f"channels go up to {chosen[-1]}, but {name} of {network.name} has 0 to {layer.channels - 1}.",
             )
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=3)
-    return f"; did you mean {' or '.join(near)}?" if near else "."
 
 
 _TERM = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(?:\*\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?))?\s*")

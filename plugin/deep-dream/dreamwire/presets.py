@@ -6,12 +6,12 @@ To add one, add a row and run `docs/pictures.py presets` and `docs/generate.py`:
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .errors import DreamError
 from .params import PARAMS, Value
+from .words import nearest
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,8 @@ PRESETS: Mapping[str, Preset] = _table(
 def find_preset(name: str) -> Preset:
     """A preset by its name, or a `DreamError` bad_params that offers the nearest names."""
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, list(PRESETS), n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there is {', '.join(PRESETS)}."
-        raise DreamError("bad_params", f"There is no preset called {name!r:.60}; {hint}")
+        hint = nearest(name, PRESETS, f"; there is {', '.join(PRESETS)}.")
+        raise DreamError("bad_params", f"There is no preset called {name!r:.60}{hint}")
     return PRESETS[name]
 
 
