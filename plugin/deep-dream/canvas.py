@@ -1,7 +1,8 @@
 """Pixels between GIMP and the wire: what of a layer is dreamt, and the layer that comes of it.
 
 Coordinates are the image's, as (left, top); a `Box` of the wire is (top, left, height, width). Pixels travel as
-R'G'B'A or Y'A, in float, which GIMP converts from and to every precision and colour profile.
+R'G'B'A or Y'A: in 8 bit what is kept so in sRGB, all else in float, which GIMP converts from and to any precision
+and colour profile.
 """
 
 from __future__ import annotations
@@ -89,6 +90,14 @@ class Pixels:
         """As a job takes it."""
         return Image(self.frame, (self.place.height, self.place.width, self.channels), self.dtype)
 
+    def part(self, place: Place) -> Pixels:
+        """Those at a place within this one."""
+        size = self.channels * (1 if self.dtype == "uint8" else 4)
+        here, line = place.at(self.place.left, self.place.top), self.place.width * size
+        starts = range(here.top * line + here.left * size, (here.top + here.height) * line, line)
+        rows = b"".join(self.frame[start : start + here.width * size] for start in starts)
+        return Pixels(place, rows, self.channels, self.dtype)
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -111,6 +120,7 @@ class Source:
         """Reads `drawable`; with `region_of` the region is that of a dreamt layer, whatever is selected."""
         self.layer = layer_of(drawable)
         self.image: Gimp.Image = self.layer.get_image()
+        self._name = self.layer.get_name()
         _check(self.layer)
         self._copies: list[Gimp.Layer] = []
         self._gray = self.layer.is_gray()
@@ -126,6 +136,15 @@ class Source:
             self._mask, self.region = self._selected(self._layers[-1])
         else:
             self._mask, self.region = _region(region_of)
+
+    def check(self) -> None:
+        """Raises `RefusalError` when the layer is no more."""
+        if not self.image.is_valid():
+            raise RefusalError(f"The image of the layer “{self._name}” was closed before it was dreamt.")
+        if not self.layer.is_valid():
+            raise RefusalError(
+                f"The layer “{self._name}” was deleted before it was dreamt. Edit > Undo brings it back."
+            )
 
     def close(self) -> None:
         """Frees the copies that were made."""
@@ -175,7 +194,7 @@ class Source:
             inside = region.intersect(Place(left, top, right - left, bottom - top))
             if inside is None:
                 raise RefusalError(
-                    f"The selection does not touch the layer “{self.layer.get_name()}”. Select a part of that"
+                    f"The selection does not touch the layer “{self._name}”. Select a part of that"
                     " layer, choose another layer, or select nothing to dream all of it."
                 )
             region = inside
@@ -189,7 +208,7 @@ class Source:
         seen = _visible(mask, region, "Y u8")
         if seen is None:
             raise RefusalError(
-                f"What is selected of the layer “{self.layer.get_name()}” is hidden by its layer mask, or selected"
+                f"What is selected of the layer “{self._name}” is hidden by its layer mask, or selected"
                 " so faintly that nothing would be seen. Select another part of it."
             )
         return _filled(seen, MASK, mask.get(seen.rectangle, 1.0, MASK, Gegl.AbyssPolicy.NONE)), seen
@@ -202,7 +221,11 @@ class Source:
         return Place(left + self.picture.left, top + self.picture.top, width, height)
 
     def pixels(self, place: Place, scale: float = 1.0, dtype: str = "") -> Pixels:
-        """The picture's pixels at a place within it, perhaps reduced; as they are kept if no type is named."""
+        """The picture's pixels at a place within it, perhaps reduced; as they are kept if no type is named.
+
+        Raises `RefusalError` when they are no more.
+        """
+        self.check()
         dtype = dtype or self._dtype
         channels = 2 if self._gray else 4
         form = _format(channels, dtype)
@@ -221,18 +244,19 @@ class Source:
         frame = mask.get(scaled.rectangle, scale, MASK, Gegl.AbyssPolicy.NONE)
         return Pixels(scaled, frame, 1)
 
-    @property
-    def has_mask(self) -> bool:
-        """Whether the region is less than its box."""
-        return self._mask is not None
-
 
 class Result:
     """The new layer above a source, which shows a dream as it grows; in the image from `insert` on."""
 
     def __init__(
-        self, source: Source, settings: Settings, weights: str, replaces: Gimp.Layer | None = None
+        self,
+        source: Source,
+        before: Pixels,
+        settings: Settings,
+        weights: str,
+        replaces: Gimp.Layer | None = None,
     ) -> None:
+        """`before` is what it shows at first: pixels of the source that hold its region."""
         self._image, self._above = source.image, replaces or source.layer
         self._replaces = replaces
         self.inserted = False
@@ -247,10 +271,8 @@ class Result:
         # A soft edge mixes encoded values, as the dream was made, so that the mask falls off as it does there.
         layer.set_composite_space(Gimp.LayerColorSpace.RGB_PERCEPTUAL)
         if settings.mask == "layer-mask":
-            before = source.pixels(place)
-            self._set(place, before.frame, before.dtype)
-            mask = source.mask(place)
-            if source.has_mask and mask is not None:
+            self._set(place, before.part(place).frame, before.dtype)
+            if (mask := source.mask(place)) is not None:
                 own = layer.create_mask(Gimp.AddMaskType.WHITE)
                 layer.add_mask(own)
                 own.get_buffer().set(place.at(place.left, place.top).rectangle, MASK, mask.frame)
@@ -354,12 +376,12 @@ def _history(layer: Gimp.Layer) -> list[Gimp.Layer]:
 def _region(layer: Gimp.Layer) -> tuple[Gegl.Buffer | None, Place]:
     """The region of a dreamt layer: by its layer mask, or its alpha if the mask was put there, or all of it."""
     place, mask = Place.of(layer), layer.get_mask()
+    here = place.at(place.left, place.top).rectangle
     if mask is not None:
-        return _moved(mask.get_buffer(), place.left, place.top), place
+        return _filled(place, MASK, mask.get_buffer().get(here, 1.0, MASK, Gegl.AbyssPolicy.NONE)), place
     known = origin(layer)
     if known is None or known.settings.mask == "layer-mask":
         return None, place
-    here = place.at(place.left, place.top).rectangle
     return _filled(place, MASK, layer.get_buffer().get(here, 1.0, "A float", Gegl.AbyssPolicy.NONE)), place
 
 

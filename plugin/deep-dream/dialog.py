@@ -15,7 +15,7 @@ gi.require_version("Gtk", "3.0")
 gi.require_version("GdkPixbuf", "2.0")
 from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, GObject, Gtk
 
-from canvas import Place, Source
+from canvas import Place, RefusalError, Source
 from dreamwire.errors import DreamError
 from dreamwire.messages import Done, Message, Preview, PreviewIs, Progress
 from dreamwire.networks import NETWORKS
@@ -47,6 +47,8 @@ class DreamDialog:
         post: Callable[[Callable[[], None]], None],
     ) -> None:
         init()
+        # While the dialog itself changes its widgets, they tell nothing.
+        self._marking = self._writing = False
         self._config = config
         self._write(initial)
         self._dialog = GimpUi.ProcedureDialog.new(procedure, config, "Deep Dream")
@@ -155,8 +157,6 @@ class DreamDialog:
                 self._config.set_property(argument(each), wanted[each])
         self._writing = False
         self._changed()
-
-    _marking = _writing = False
 
     def _mark_preset(self) -> None:
         """Presses the button of the preset that the settings are, if they are one."""
@@ -297,7 +297,11 @@ class LivePreview:
     def _begin(self, settings: Settings) -> bool:
         self._timer = 0
         view, scale, octaves = self._view(settings)
-        pixels, mask = self._source.pixels(view, scale, "uint8"), self._source.mask(view, scale)
+        try:
+            pixels, mask = self._source.pixels(view, scale, "uint8"), self._source.mask(view, scale)
+        except RefusalError as error:
+            self.say(str(error))
+            return False
         self._before = self._after = picture(pixels.frame, pixels.image.shape)
         self._refresh()
         params = dict(settings.params) | {"octaves": octaves, "context": "fast", "edge": "blended"}

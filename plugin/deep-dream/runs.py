@@ -237,10 +237,9 @@ class Run:
 
     def _next(self) -> None:
         source, (place, pixels, mask) = self._jobs.pop(0)
-        if not source.layer.is_valid():
-            raise RefusalError("The next layer to be dreamt was deleted, or its image closed, so it was left out.")
+        source.check()
         self._place = place
-        self._result = Result(source, self._settings, self._weights, self._replaces)
+        self._result = Result(source, pixels, self._settings, self._weights, self._replaces)
         self._dream = self._session.dream(
             Dream(
                 self,
