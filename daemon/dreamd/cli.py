@@ -152,8 +152,7 @@ def add_params(parser: argparse.ArgumentParser, kind: str) -> None:
         False: parser.add_argument_group("the dream"),
         True: parser.add_argument_group("the dream, in detail"),
     }
-    for name in JOBS[kind].params:
-        row = PARAMS[name]
+    for name, row in JOBS[kind].params.items():
         groups[row.advanced].add_argument(
             row.flag,
             dest=name,
@@ -167,7 +166,7 @@ def add_params(parser: argparse.ArgumentParser, kind: str) -> None:
 def _metavar(row: Param) -> str:
     if row.choices is not None:
         return f"{{{','.join(row.choices)}}}"
-    return {"int": "N", "float": "X", "network": "NAME", "layers": "LAYERS", "channels": "LIST"}[row.kind]
+    return {"int": "N", "float": "X", "network": "NAME", "channels": "LIST"}.get(row.kind, row.kind.upper())
 
 
 def _explain(row: Param) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dreamwire.networks import find_network
-from dreamwire.params import JOBS, PARAMS, Param, markdown
+from dreamwire.params import JOBS, Param, markdown
 from dreamwire.presets import PRESETS
 from dreamwire.words import duration
 
@@ -86,7 +86,7 @@ def params(call: Call) -> int:
     if call.arguments.markdown:
         write(markdown(kind).rstrip())
         return OK
-    rows = [PARAMS[name] for name in JOBS[kind].params]
+    rows = list(JOBS[kind].params.values())
     lines = [line for row in rows for line in _explained(row)]
     call.result([_described(row) for row in rows], table(lines))
     return OK

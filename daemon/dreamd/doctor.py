@@ -218,7 +218,7 @@ def _dream(client: Client, status: dict[str, Any]) -> Check:
         while event := job.next(SILENCE):
             if isinstance(event, Done):
                 taken = time.monotonic() - started
-                return Check("dream", True, f"{event.info['layers']} of {event.info['network']}, {taken:.1f} s")
+                return Check("dream", True, f"{event.info['objective']} of {event.info['network']}, {taken:.1f} s")
     except DreamError as error:
         return Check("dream", False, "fails", f"{error.message} {status['log']} may say more.")
     cure = f"Process {status['pid']} hangs: end it, and try again. {status['log']} may say why."

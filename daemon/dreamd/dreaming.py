@@ -229,7 +229,7 @@ def _told(size: tuple[int, int], summary: dict[str, Any]) -> str:
     frames = f", with {summary['frames']} frames on the way" if summary["frames"] else ""
     return "\n".join(
         [
-            f"Dreamt {100 * summary['share']:.3g}% of {width}x{height} pixels with {info['layers']} of"
+            f"Dreamt {100 * summary['share']:.3g}% of {width}x{height} pixels with {info['objective']} of"
             f" {info['network']} in {total:.1f} s: {summary['output']}{frames}",
             *(f"Note: {note}" for note in summary["notes"]),
         ]

@@ -18,7 +18,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
 from dreamwire import networks
-from dreamwire.networks import NETWORKS, Layer, Network
+from dreamwire.networks import CLASSES, NETWORKS, Layer, Network
 
 from .models import SameConv2d, Traced, build, same_padding, trace
 
@@ -148,6 +148,9 @@ def layers(row: Network) -> dict[str, Layer]:
             )
         channels, height = node.meta["tensor_meta"].shape[1:3]
         lost = SIDE // view.stride - height
+        if name == CLASSES:
+            view, lost = Window(traced.cells, 1, 0).over(view), lost + traced.cells - 1
+            channels = traced.module.graph.output_node().meta["tensor_meta"].shape[1]
         found[name] = Layer(view.before, view.after, view.stride, channels, lost, view.whole)
     return found
 

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from dreamwire.errors import DreamError
-from dreamwire.networks import Network
+from dreamwire.networks import CLASSES, Network
 
 
 def same_padding(kernel: int, stride: int, size: int) -> tuple[int, int]:
@@ -235,17 +235,55 @@ class _Tracer(fx.Tracer):
 
 @dataclass(frozen=True)
 class Traced:
-    """A network as a graph: `module` holds the weights and the `graph`, `layers` the node of each layer."""
+    """A network as a graph: `module` holds the weights and the `graph`, `layers` the node of each layer.
+
+    The layer `CLASSES` is what the classifier, `head`, makes of every `cells`² activations of its node; a network
+    that pools nothing has none.
+    """
 
     module: fx.GraphModule
     layers: dict[str, fx.Node]
+    head: fx.GraphModule | None = None
+    cells: int = 1
 
 
 def trace(net: nn.Module, layers: Sequence[str]) -> Traced:
     """The graph of a network in eval mode, from pixels to logits; `layers` names the modules that are layers."""
     tracer = _Tracer()
     graph = tracer.trace(net)
-    return Traced(fx.GraphModule(net, graph), {name: tracer.outputs[name] for name in layers})
+    module = fx.GraphModule(net, graph)
+    nodes = {name: tracer.outputs[name] for name in layers}
+    pools = [node for node in graph.nodes if _pools(node)]
+    if not pools:
+        return Traced(module, nodes)
+    (source,) = pools[-1].all_input_nodes
+    head = _behind(module, pools[-1])
+    if not any(node.op == "call_module" for node in head.graph.nodes) and source.target is F.relu:
+        # SqueezeNet rectifies its scores: below 0 a class could not be climbed.
+        (source,) = source.all_input_nodes
+    return Traced(module, nodes | {CLASSES: source}, head, _cells(pools[-1]))
+
+
+def _pools(node: fx.Node) -> bool:
+    return node.target in (F.adaptive_avg_pool2d, "mean")
+
+
+def _cells(pool: fx.Node) -> int:
+    """The side of what a pooling leaves, which has to be the same both ways."""
+    size = pool.args[1] if pool.target is F.adaptive_avg_pool2d else 1
+    sides = {int(side) for side in (size if isinstance(size, (tuple, list)) else (size,))}
+    (side,) = sides
+    return side
+
+
+def _behind(module: fx.GraphModule, pool: fx.Node) -> fx.GraphModule:
+    """From what the last pooling takes to the logits."""
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {pool.all_input_nodes[0]: graph.placeholder("activations")}
+    nodes = list(module.graph.nodes)
+    for node in nodes[nodes.index(pool) :]:
+        copies[node] = graph.node_copy(node, copies.__getitem__)
+    return fx.GraphModule(module, graph)
 
 
 def fold_norms(traced: Traced) -> None:
@@ -309,14 +347,13 @@ def _reuse_memory(graph: fx.Graph, module: nn.Module) -> None:
 class LoadedNetwork:
     """A network with its weights on a device, every parameter frozen. `bytes` is the size of the weights.
 
-    `layers` and `minimum` are those of its row. `traced` is the whole graph, in which no operation overwrites its
-    input: from it a gradient can be written.
+    `layers` are those of its row. `traced` is the whole graph, in which no operation overwrites its input: from it
+    a gradient can be written.
     """
 
     def __init__(self, row: Network, traced: Traced, device: torch.device, dtype: torch.dtype) -> None:
         self.row = row
         self.layers = row.layers
-        self.minimum = row.minimum
         self.device = device
         self.dtype = dtype
         self.traced = traced
@@ -330,7 +367,18 @@ class LoadedNetwork:
 
         `pixels` is R'G'B' in 0..1, float32 (1, 3, H, W) on `device`. The forward stops at the deepest of them.
         """
-        return list(self._forward(tuple(self.traced.layers[name] for name in names))(self.scale(pixels)))
+        found = self._forward(tuple(self.traced.layers[name] for name in names))(self.scale(pixels))
+        return [self._scores(each) if name == CLASSES else each for name, each in zip(names, found, strict=True)]
+
+    def _scores(self, activations: Tensor) -> Tensor:
+        """What the classifier says at every place: scores (1, 1000, h, w) of activations (1, C, h, w)."""
+        cells, head = self.traced.cells, self.traced.head
+        assert head is not None  # noqa: S101 - it has the layer
+        rows, columns = (side - cells + 1 for side in activations.shape[-2:])
+        # Every place as a picture of its own, which leaves the pooling nothing to do.
+        places = F.unfold(activations, cells)[0].T.reshape(rows * columns, -1, cells, cells)
+        scores: Tensor = head(places)
+        return scores.T.reshape(1, -1, rows, columns)
 
     def classify(self, pixels: Tensor) -> Tensor:
         """The scores of the 1000 classes of ILSVRC before softmax, (1, 1000), of `pixels` as in `features`."""

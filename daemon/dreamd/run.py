@@ -14,10 +14,11 @@ from torch import Tensor
 from dreamwire.errors import DreamError
 from dreamwire.messages import Array, Done, Message, PreviewIs, Submit
 from dreamwire.messages import Progress as ProgressIs
-from dreamwire.params import Value, format_layers, layer_weights
+from dreamwire.params import Value, what
 
-from .core.dream import EmptyRegionError, Progress
+from .core.progress import Progress
 from .core.pyramid import resize
+from .core.region import EmptyRegionError
 from .devices import Attempt, NetworkCache, choose_dtype
 from .kinds import KINDS, Task
 from .models import LoadedNetwork
@@ -55,12 +56,12 @@ class Run:
     def result(self) -> Done:
         """Runs the job to its end. Raises `JobCancelledError`, `DreamError`, and torch's errors without memory."""
         started = time.monotonic()
-        picture, source, mask = self._inputs()
-        alpha = self._alpha(picture, mask)
-        task = Task(self._params, source, mask, self._network(), self._attempt.window)
+        picture, task = self._task()
+        alpha = self._alpha(picture, task.mask)
+        kind = KINDS[self._submit.kind]
         loaded = time.monotonic()
         try:
-            last = self._follow(KINDS[self._submit.kind](task), alpha)
+            last = self._follow(kind.run(task), alpha)
         except EmptyRegionError:
             raise DreamError(
                 "bad_input",
@@ -68,7 +69,10 @@ class Run:
                 " Select a part of the picture.",
             ) from None
         cut_out = alpha[last.region.index] if self._params["edge"] == "alpha" and alpha is not None else None
-        changed = mask[last.region.index] > 0
+        changed = task.mask[last.region.index] > 0
+        after = task.source.clone()
+        after[last.region.index] = last.picture()
+        report = kind.report(task, after)
         pixels = picture.replaced(last.region.top, last.region.left, last.picture(), changed, cut_out)
         seconds = {"load": round(loaded - started, 4), "dream": round(time.monotonic() - loaded, 4)}
         return Done(
@@ -76,7 +80,7 @@ class Run:
             box=_box(last),
             outputs=(_describe(pixels, picture.dtype),),
             params=dict(self._params),
-            info=_used(task) | self._attempt.described() | {"seconds": seconds, "stopped": self._stopped},
+            info=_used(task) | self._attempt.described() | report | {"seconds": seconds, "stopped": self._stopped},
             frames=(to_frame(pixels),),
         )
 
@@ -88,8 +92,8 @@ class Run:
             self._channel.send(ProgressIs(job=self._submit.job, state="loading"))
         return self._cache.get(name, device, dtype)
 
-    def _inputs(self) -> tuple[Picture, Tensor, Tensor]:
-        """The picture as it came, and float colours and mask on the device; transparent pixels are outside."""
+    def _task(self) -> tuple[Picture, Task]:
+        """The picture as it came, and what is to be done to it on the device; transparent pixels are outside."""
         device = self._attempt.device
         given = {
             array.name: Picture.read(array, self._submit.frames[array.frame]) for array in self._submit.inputs
@@ -97,8 +101,10 @@ class Run:
         picture = given["image"]
         colour = picture.colour(device)
         mask = given["mask"].mask(device) if "mask" in given else colour.new_ones(colour.shape[1:])
-        alpha = picture.alpha(device)
-        return picture, colour, mask if alpha is None else mask * (alpha[0] > 0)
+        if (alpha := picture.alpha(device)) is not None:
+            mask = mask * (alpha[0] > 0)
+        guide = given["guide"].colour(device) if "guide" in given else None
+        return picture, Task(self._params, colour, mask, self._network(), self._attempt.window, guide)
 
     def _alpha(self, picture: Picture, mask: Tensor) -> Tensor | None:
         """The alpha of the result `(1, H, W)`: the picture's, or a cut-out by the mask if that is wanted."""
@@ -166,7 +172,7 @@ def _used(task: Task) -> dict[str, Any]:
     weights = task.network.row.weights
     return {
         "network": task.network.row.name,
-        "layers": format_layers(layer_weights(task.params)),
+        "objective": what(task.params),
         "weights": weights.file,
         "weights_sha256": weights.sha256,
         "precision": str(task.network.dtype).removeprefix("torch."),

@@ -61,7 +61,7 @@ from dreamwire.messages import (
     encode,
 )
 from dreamwire.networks import NETWORKS, Network, find_network
-from dreamwire.params import JOBS, find_job, validate
+from dreamwire.params import JOBS, LEAST_GUIDE, find_job, validate
 
 from . import weights
 from .jobs import Job, Jobs
@@ -338,20 +338,28 @@ class Front:
         for each in takes:
             if each.required and each.name not in given:
                 raise DreamError("bad_input", f"{message.kind} needs {each.name}: {each.help}.")
-        image, mask = given["image"], given.get("mask")
-        height, width, channels = image.shape
-        if channels > 4:
-            raise DreamError("bad_input", f"The image has {channels} channels; 1 to 4 can be dreamt.")
+        image, mask, guide = given["image"], given.get("mask"), given.get("guide")
+        height, width, _ = image.shape
+        for name, array in given.items():
+            if array.shape[2] > 4:
+                raise DreamError("bad_input", f"The {name} has {array.shape[2]} channels; 1 to 4 can be dreamt.")
+        if guide is not None and min(guide.shape[:2]) < LEAST_GUIDE:
+            raise DreamError(
+                "bad_input",
+                f"The guide is {guide.shape[1]}x{guide.shape[0]} pixels; less than {LEAST_GUIDE} a side show a"
+                " network nothing. Choose a larger picture.",
+            )
         if mask is not None and mask.shape != (height, width, 1):
             raise DreamError(
                 "bad_input",
                 f"The mask is {mask.shape[1]}x{mask.shape[0]} of {mask.shape[2]} channels, but the image is"
                 f" {width}x{height}; send a mask of one channel and the image's size.",
             )
-        if height * width > self._options.max_pixels:
+        pixels = max(array.shape[0] * array.shape[1] for array in given.values())
+        if pixels > self._options.max_pixels:
             raise DreamError(
                 "limit",
-                f"The image has {height * width / 1e6:.0f} megapixels; this daemon takes"
+                f"The image has {pixels / 1e6:.0f} megapixels; this daemon takes"
                 f" {self._options.megapixels}. Select a smaller region, or start it with a larger --megapixels.",
             )
         row = find_network(str(params["network"]))

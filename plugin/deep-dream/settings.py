@@ -16,7 +16,7 @@ from typing import Any
 from dreamwire import __version__, paths
 from dreamwire.errors import DreamError
 from dreamwire.networks import NETWORKS
-from dreamwire.params import PARAMS, Value, find_job, format_layers, layer_weights, validate
+from dreamwire.params import PARAMS, Value, find_job, validate, what
 from dreamwire.presets import PRESETS
 
 #: What plain data from a file can be other than it should: no JSON, nested without end, of other kinds.
@@ -69,9 +69,9 @@ class Settings:
     def title(self) -> str:
         """What the dream is called: by its preset or its layers, and by its network if it is not the usual one."""
         name = str(self.params["network"])
-        what = PRESETS[self.preset].label if self.preset else format_layers(layer_weights(self.params))
+        named = PRESETS[self.preset].label if self.preset else what(self.params)
         network = "" if name == PARAMS["network"].default else f" ({NETWORKS[name].label})"
-        return f"Deep Dream: {what}{network}"
+        return f"Deep Dream: {named}{network}"
 
 
 #: What a preset leaves as the user has it.

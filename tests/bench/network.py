@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import statistics
@@ -23,16 +24,17 @@ from torch import Tensor, nn
 
 from dreamd import models, weights
 from dreamd.core import dream as core
+from dreamd.core.gradient import Grid
 from dreamd.core.objectives import energy
 from dreamd.devices import WINDOWS, choose_device, choose_dtype, device_name
-from dreamd.kinds import settings
+from dreamd.kinds.dream import settings
 from dreamwire.networks import Network, find_network
 from dreamwire.params import validate
 
 #: Steps that are not counted: the first ones fill caches, and choose algorithms on a card.
 WARM_UP = 3
 #: What the core calls in every step; the first is a window's way through the network and back.
-PARTS = ("window_gradient", "normalise")
+PARTS: dict[str, object] = {"gradient": Grid, "normalise": core}
 
 
 def machine(*, device: str) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def step(
     picture = _picture(size, net.device)
     # One window shows the whole picture, whose corner stays on the network's grid.
     how = core.Settings(octaves=1, steps=WARM_UP + repeats, jitter=0, window=1 << 14)
-    taken = [parts["window_gradient"] for parts in _steps(net, layer, picture, how)]
+    taken = [parts["gradient"] for parts in _steps(net, layer, picture, how)]
     with torch.no_grad():
         forward = _timed(lambda: net.features(picture[None], [layer]), repeats, net.device)
     return {"step": _summary(taken[WARM_UP:]), "forward": _summary(forward), "peak_mb": _peak(net.device)}
@@ -140,8 +142,10 @@ def _steps(
     """Dreams the whole picture; the seconds of each step, in `total` and by the core's `PARTS`."""
     device, mask = network.device, torch.ones_like(picture[0])
     seconds: dict[str, list[float]] = {name: [] for name in PARTS}
-    clocks: Any = {name: _clocked(getattr(core, name), device, taken) for name, taken in seconds.items()}
-    with mock.patch.multiple(core, **clocks):
+    with contextlib.ExitStack() as patches:
+        for name, owner in PARTS.items():
+            clocked = _clocked(getattr(owner, name), device, seconds[name])
+            patches.enter_context(mock.patch.object(owner, name, clocked))
         started = _now(device)
         for progress in core.dream(network, energy({layer: 1.0}), picture, mask, how):
             if progress.window == progress.windows:

@@ -26,7 +26,7 @@ def test_everything_is_measured(tmp_path: Path) -> None:
         assert row["step"]["median_ms"] >= row["step"]["minimum_ms"] > 0
         assert row["peak_mb"] > 50
         assert f"{row['network']} {row['layer']} 64x48" in done.stdout
-    assert set(report["dream"]["percent"]) == {"window_gradient", "normalise", "the rest"}
+    assert set(report["dream"]["percent"]) == {"gradient", "normalise", "the rest"}
     assert sum(report["dream"]["percent"].values()) == pytest.approx(100)
     assert all(percent > 0 for percent in report["dream"]["percent"].values())
     (job,) = report["jobs"]

@@ -12,9 +12,10 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dreamd.core.dream import EmptyRegionError, Progress, Settings, dream
+from dreamd.core.dream import Settings, dream
 from dreamd.core.objectives import Objective, energy
-from dreamd.core.region import Box
+from dreamd.core.progress import Progress
+from dreamd.core.region import Box, EmptyRegionError
 from fake_network import FakeNetwork, ValidNetwork
 
 HIGH = energy({"high": 1.0})

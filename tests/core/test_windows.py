@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dreamd.core.gradient import window_gradient
+from dreamd.core.gradient import Grid
 from dreamd.core.objectives import energy
 from dreamd.core.region import Box, bounds, pieces
 from dreamd.core.windows import Canvas, Reach, Window, add_back, cut, reflected
@@ -21,7 +21,7 @@ def gradient(network: FakeNetwork, image: Tensor, mask: Tensor, offset: tuple[in
     """The gradient to the image by windows of at most `side`², or untiled if `side` is 0."""
     layers = [network.layers[name] for name in OBJECTIVE.layers]
     reach = Reach.of(layers)
-    canvas = Canvas.around(image.shape[-2:], offset, reach.stride, network.minimum)
+    canvas = Canvas.around(image.shape[-2:], offset, layers)
     weights = {name: canvas.weights(mask, (0, 0), network.layers[name]) for name in OBJECTIVE.layers}
     if side:
         owned = canvas.owned([(network.layers[name], weight) for name, weight in weights.items()])
@@ -32,7 +32,7 @@ def gradient(network: FakeNetwork, image: Tensor, mask: Tensor, offset: tuple[in
     area = Box(0, 0, *image.shape[-2:])
     for window in windows:
         box = window.box.shift(-offset[0], -offset[1])
-        _, part = window_gradient(network, OBJECTIVE, [1, 1], cut(image, box), weights, window, canvas.stride)
+        _, part = Grid(canvas.stride, weights).gradient(network, OBJECTIVE, [1, 1], cut(image, box), window)
         add_back(total, image.shape[-2:], area, part, box)
     return total
 
@@ -98,7 +98,7 @@ def test_every_pixel_of_a_mask_counts_for_exactly_one_activation() -> None:
     mask = ellipse(61, 83)
     for network in (FakeNetwork(), ValidNetwork()):
         for layer in network.layers.values():
-            weights = Canvas.around((61, 83), (3, 6), 4, 8).weights(mask, (0, 0), layer)
+            weights = Canvas.around((61, 83), (3, 6), list(network.layers.values())).weights(mask, (0, 0), layer)
             assert float(weights.sum()) * layer.stride**2 == pytest.approx(float(mask.sum()), rel=1e-5)
 
 
@@ -117,7 +117,7 @@ def test_each_owned_cell_has_one_window_and_no_window_is_larger_than_asked() -> 
 
 
 def test_a_picture_that_fits_a_window_is_shown_once_however_far_a_layer_sees() -> None:
-    canvas = Canvas.around((96, 64), (0, 0), 4, 8)
+    canvas = Canvas.around((96, 64), (0, 0), [FakeNetwork.layers["high"]])
     owned = torch.ones(canvas.rows, canvas.columns, dtype=torch.bool)
     assert [window.box for window in canvas.plan(owned, Reach(400, 400, 4), 100)] == [canvas.box]
 

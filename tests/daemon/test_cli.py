@@ -30,7 +30,7 @@ from dreamwire import __version__
 from dreamwire.errors import DreamError
 from dreamwire.messages import Error, ErrorIs, NetworksAre
 from dreamwire.networks import NETWORKS
-from dreamwire.params import JOBS, PARAMS, defaults
+from dreamwire.params import JOBS, defaults
 from dreamwire.presets import PRESETS
 from fake_daemon import fake_daemon, of_version
 from real_daemon import Daemon
@@ -583,8 +583,7 @@ def test_text_fits_a_terminal(shared_daemon: Daemon, line: str) -> None:
 
 def test_help_has_every_parameter_with_range_and_default(shared_daemon: Daemon) -> None:
     text = " ".join(shared_daemon.run("dream", "--help", COLUMNS="80").stdout.split())
-    for name in JOBS["dream"].params:
-        row = PARAMS[name]
+    for row in JOBS["dream"].params.values():
         assert f"{row.flag} " in text
         assert row.help in text
         if row.kind in ("int", "float"):

@@ -157,7 +157,7 @@ def test_the_same_job_gives_the_same_bytes_and_says_how_it_was_made(client: Clie
     assert bytes(first.frames[0]) == bytes(second.frames[0])
     assert first.params == validate("dream", BRIEF | {"seed": 5})
     assert first.info["network"] == "efficientnet_lite0"
-    assert first.info["layers"] == "blocks.2"
+    assert first.info["objective"] == "blocks.2"
     assert len(first.info["weights_sha256"]) == 64
     assert bytes(dreamt(client, picture(), spot(), seed=6).frames[0]) != bytes(first.frames[0])
 

@@ -10,7 +10,7 @@ import torch
 import zmq
 
 from dreamd import devices, run, worker
-from dreamd.core.dream import Progress
+from dreamd.core.progress import Progress
 from dreamd.kinds import KINDS, Task
 from dreamwire.errors import DreamError
 from dreamwire.messages import Array, Submit

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from dreamd import geometry, models
 from dreamwire import networks
-from dreamwire.networks import NETWORKS, Network
+from dreamwire.networks import CLASSES, NETWORKS, Network
 
 
 def test_the_file_is_what_the_architectures_say() -> None:
@@ -22,7 +22,7 @@ def test_the_file_is_what_the_architectures_say() -> None:
 
 @pytest.mark.parametrize("row", NETWORKS.values(), ids=lambda row: row.name)
 def test_every_layer_on_offer_has_a_geometry_and_one_of_them_is_the_default(row: Network) -> None:
-    assert tuple(row.layers) == row.offers
+    assert tuple(row.layers) == (*row.offers, CLASSES)
     assert row.default_layer in row.layers
 
 
@@ -130,11 +130,15 @@ def test_a_layer_sees_the_pixels_that_its_gradient_reaches(
 
 
 @pytest.mark.parametrize("row", NETWORKS.values(), ids=lambda row: row.name)
-def test_the_smallest_picture_has_an_activation_in_every_layer(row: Network) -> None:
+def test_the_smallest_picture_that_a_layer_takes_has_one_activation(row: Network) -> None:
     traced = models.trace(models.build(row), row.offers)
-    smallest = torch.empty(1, 3, row.minimum, row.minimum, device="meta")
-    activations = models.truncate(traced, list(traced.layers.values()))(smallest)
-    assert min(min(each.shape) for each in activations) == 1
+    for name, layer in row.layers.items():
+        side = (layer.lost + 1) * layer.stride
+        (activations,) = models.truncate(traced, [traced.layers[name]])(
+            torch.empty(1, 3, side, side, device="meta")
+        )
+        cells = traced.cells if name == CLASSES else 1
+        assert activations.shape[-2:] == (cells, cells)
 
 
 def test_layers_that_see_the_whole_window_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +147,7 @@ def test_layers_that_see_the_whole_window_say_so(monkeypatch: pytest.MonkeyPatch
     everything = {
         name: (first, last) == (0, along - 1) for name, (_, _, first, last) in reached(row, (along, 32), 0).items()
     }
-    assert everything == {name: layer.whole for name, layer in row.layers.items()}
+    assert everything == {name: row.layers[name].whole for name in row.offers}
     assert set(everything.values()) == {False, True}
 
 

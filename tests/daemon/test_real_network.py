@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dreamd import codec, models, weights
-from dreamd.core.dream import Progress, Settings, dream
-from dreamd.core.gradient import window_gradient
+from dreamd.core.dream import Settings, dream
+from dreamd.core.gradient import Grid
 from dreamd.core.objectives import energy
+from dreamd.core.progress import Progress
 from dreamd.core.region import Box
 from dreamd.core.windows import Canvas, Reach, Window, add_back, cut
 from dreamd.sample import cloudscape
@@ -41,7 +42,7 @@ def cloud() -> tuple[Tensor, Tensor]:
 def gradient(network: models.LoadedNetwork, image: Tensor, mask: Tensor, side: int) -> tuple[Tensor, int]:
     """The gradient to the image, and by how many windows; `side` 0 shows everything at once."""
     reach, offset = Reach.of([network.layers[LAYER]]), (9, 4)
-    canvas = Canvas.around(image.shape[-2:], offset, reach.stride, network.minimum)
+    canvas = Canvas.around(image.shape[-2:], offset, [network.layers[LAYER]])
     weight = canvas.weights(mask, (0, 0), network.layers[LAYER])
     windows = canvas.plan(canvas.owned([(network.layers[LAYER], weight)]), reach, side)
     if not side:
@@ -49,9 +50,8 @@ def gradient(network: models.LoadedNetwork, image: Tensor, mask: Tensor, side: i
     total = torch.zeros_like(image)
     for window in windows:
         box = window.box.shift(-offset[0], -offset[1])
-        part = window_gradient(
-            network, OBJECTIVE, [float(weight.sum())], cut(image, box), {LAYER: weight}, window, canvas.stride
-        )[1]
+        grid, scales = Grid(canvas.stride, {LAYER: weight}), [float(weight.sum())]
+        part = grid.gradient(network, OBJECTIVE, scales, cut(image, box), window)[1]
         add_back(total, image.shape[-2:], Box(0, 0, *image.shape[-2:]), part, box)
     return total, len(windows)
 

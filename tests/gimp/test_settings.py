@@ -26,9 +26,12 @@ def values(row: Param) -> st.SearchStrategy[Any]:
         return st.floats(row.minimum, row.maximum)
     if row.choices is not None:
         return st.sampled_from(list(row.choices))
-    return {"network": st.sampled_from(list(NETWORKS)), "layers": st.just(""), "channels": st.just("0-2")}[
-        row.kind
-    ]
+    return {
+        "network": st.sampled_from(list(NETWORKS)),
+        "layers": st.just(""),
+        "channels": st.just("0-2"),
+        "classes": st.just("tabby"),
+    }[row.kind]
 
 
 anything = st.recursive(

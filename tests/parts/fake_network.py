@@ -21,7 +21,6 @@ class Layer:
 class FakeNetwork:
     """3x3 stride 2 padded as TensorFlow does, ReLU, 5x5 stride 2: like the embedded network, only smaller."""
 
-    minimum = 8
     layers = {"low": Layer(0, 2, 2), "high": Layer(4, 8, 4)}  # noqa: RUF012
 
     def __init__(self) -> None:
@@ -40,7 +39,6 @@ class FakeNetwork:
 class ValidNetwork(FakeNetwork):
     """Convolutions without padding, which lose activations at the end, as Inception v3 does."""
 
-    minimum = 12
     layers = {"low": Layer(0, 2, 2, 1), "high": Layer(0, 10, 4, 2)}  # noqa: RUF012
 
     def features(self, pixels: Tensor, names: Sequence[str]) -> list[Tensor]:

@@ -30,9 +30,9 @@ class Layer:
 # Whoever adds a module gives it a place here. An import counts wherever it stands, inside a function too.
 LAYERS = {
     "wire": Layer(
-        "dreamwire dreamwire.client dreamwire.crop dreamwire.errors dreamwire.geometry dreamwire.launch"
-        " dreamwire.networks dreamwire.params dreamwire.paths dreamwire.presets dreamwire.words"
-        " dreamwire.zmtp",
+        "dreamwire dreamwire.classes dreamwire.client dreamwire.crop dreamwire.errors dreamwire.geometry"
+        " dreamwire.launch dreamwire.networks dreamwire.params dreamwire.paths dreamwire.presets dreamwire.texts"
+        " dreamwire.words dreamwire.zmtp",
         layers="sockets header",
     ),
     "header": Layer("dreamwire.messages", layers="wire", packages="msgpack"),
@@ -43,8 +43,8 @@ LAYERS = {
     "windows": Layer("dialog windows", layers="wire header talk canvas", packages="gi"),
     "plugin": Layer("deep-dream runs", layers="wire header talk canvas windows", packages="gi msgpack"),
     "core": Layer(
-        "dreamd.core dreamd.core.dream dreamd.core.gradient dreamd.core.objectives dreamd.core.pyramid"
-        " dreamd.core.region dreamd.core.windows",
+        "dreamd.core dreamd.core.dream dreamd.core.gradient dreamd.core.measure dreamd.core.objectives"
+        " dreamd.core.plan dreamd.core.progress dreamd.core.pyramid dreamd.core.region dreamd.core.windows",
         packages="torch",
     ),
     "common": Layer(
@@ -52,9 +52,12 @@ LAYERS = {
         layers="wire header",
     ),
     "worker": Layer(
-        "dreamd.devices dreamd.geometry dreamd.kinds dreamd.models dreamd.pixels dreamd.run dreamd.worker",
-        layers="wire header common core",
+        "dreamd.devices dreamd.geometry dreamd.models dreamd.pixels dreamd.run dreamd.worker",
+        layers="wire header common core kinds",
         packages="torch torchvision zmq",
+    ),
+    "kinds": Layer(
+        "dreamd.kinds dreamd.kinds.dream dreamd.kinds.task", layers="wire core worker", packages="torch"
     ),
     # The front starts workers as processes and imports nothing of theirs.
     "front": Layer(

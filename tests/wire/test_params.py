@@ -14,9 +14,7 @@ from dreamwire.errors import DreamError
 from dreamwire.networks import NETWORKS
 from dreamwire.params import (
     JOBS,
-    LONGEST,
     PARAMS,
-    WEIGHTS,
     Param,
     Value,
     context_pixels,
@@ -24,10 +22,9 @@ from dreamwire.params import (
     defaults,
     find_job,
     layer_weights,
-    parse_channels,
-    parse_layers,
     validate,
 )
+from dreamwire.texts import LONGEST, WEIGHTS, parse_channels, parse_layers
 
 NUMBERS = [row for row in PARAMS.values() if row.kind in ("int", "float")]
 CHOICES = [row for row in PARAMS.values() if row.kind == "choice"]
@@ -378,7 +375,7 @@ def test_a_job_is_refused_with_what_would_be_right(given_params: Mapping[Any, ob
 
 def test_a_validated_job_has_every_parameter() -> None:
     values = validate("dream", {"steps": 3, "strength": 2, "channels": f"0,{CHANNELS - 1}"})
-    assert list(PARAMS) == list(values)
+    assert list(JOBS["dream"].params) == list(values)
     assert (3, 2.0, f"0,{CHANNELS - 1}") == (values["steps"], values["strength"], values["channels"])
     assert values == validate("dream", values)
 

@@ -9,19 +9,21 @@ mask over the result himself wants it not `blended`: then every mask above 0 cou
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from .gradient import Network, window_gradient, window_values
+from .gradient import Network
 from .objectives import Objective
-from .pyramid import normalise, octave_sizes, resize, resize_mask
-from .region import Box, bounds, pieces, whole
-from .windows import Canvas, Reach, Window, add_back, cut
+from .plan import Extent, Plan
+from .progress import Progress
+from .pyramid import normalise, octave_sizes, resize, resize_mask, rms
+from .region import Box, pieces, region_of, whole
 
 
 @dataclass(frozen=True)
@@ -48,52 +50,6 @@ class Settings:
     context: int = 1024
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a dream is, after each window: `step` of `steps` in `octave` of `octaves`, all counted from 1.
-
-    `window` equals `windows` when the step is complete. `fraction` of the work is done. `value` is the objective
-    in the last complete step over its value in the first step of the octave.
-    """
-
-    octave: int
-    octaves: int
-    step: int
-    steps: int
-    window: int
-    windows: int
-    fraction: float
-    value: float
-    region: Box
-    _picture: Callable[[], Tensor] = field(repr=False, compare=False)
-
-    def picture(self) -> Tensor:
-        """The region's pixels `(C, h, w)` as dreamt so far, at full resolution; they belong at `region`."""
-        return self._picture()
-
-
-#: A mask below this, less than a step of 16 bits, counts as 0.
-FAINT = 2.0**-16
-
-
-class EmptyRegionError(ValueError):
-    """The mask is 0 everywhere."""
-
-
-@dataclass(frozen=True)
-class Extent:
-    """A patch at one octave: its `size`, the `mask (H, W)` of its piece, and the `area` where it is dreamt.
-
-    The area is the piece with the margin that the pyramid's bands need around it; `support (h, w)` is 1 inside
-    the piece, over the area.
-    """
-
-    size: tuple[int, int]
-    mask: Tensor
-    area: Box
-    support: Tensor
-
-
 class Patch:
     """A piece of the region with the context that the network sees around it, dreamt octave by octave.
 
@@ -106,17 +62,11 @@ class Patch:
         # The context may show other pieces; they are dreamt in patches of their own.
         self.mask = torch.zeros_like(mask[self.box.index])
         self.mask[piece.shift(-self.box.top, -self.box.left).index] = mask[piece.index]
+        # The margin is what the pyramid's bands need around the piece. Resizing loses no pixel of the mask.
         margin = 2 << settings.levels if settings.levels else 0
         sizes = octave_sizes(self.box.height, self.box.width, settings.octaves, settings.octave_scale)
-        self.extents = [self._extent(size, margin) for size in sizes]
+        self.extents = [Extent.around(resize_mask(self.mask, size), margin) for size in sizes]
         self._base = self.image = self.source
-
-    def _extent(self, size: tuple[int, int], margin: int) -> Extent:
-        mask = resize_mask(self.mask, size)
-        inside = bounds(mask > 0)
-        assert inside is not None  # noqa: S101 - a piece holds pixels of the mask, and resizing loses none
-        area = inside.grow(margin, margin).clip(whole(mask))
-        return Extent(size, mask, area, (mask[area.index] > 0).to(mask.dtype))
 
     def enter(self, octave: int) -> None:
         """Moves on to an octave (0 is the coarsest) and carries the detail along."""
@@ -140,41 +90,6 @@ class Patch:
         torch.maximum(image, base.clamp(max=0), out=image)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What one step shows the network of a patch: the windows, and the mask at each layer's resolution."""
-
-    extent: Extent
-    canvas: Canvas
-    weights: dict[str, Tensor]
-    windows: list[Window]
-
-    def pixels(self, image: Tensor, window: Window) -> Tensor:
-        """What the window shows of the patch's image: `(C, h, w)`."""
-        return cut(image, self._in_image(window))
-
-    def add(self, gradient: Tensor, window: Window, total: Tensor) -> None:
-        """Adds the gradient to a window's pixels onto `total`, the gradient to the extent's area."""
-        add_back(total, self.extent.size, self.extent.area, gradient, self._in_image(window))
-
-    def _in_image(self, window: Window) -> Box:
-        rows, columns = self.canvas.offset
-        return window.box.shift(-rows, -columns)
-
-
-def plan(
-    extent: Extent, network: Network, objective: Objective, settings: Settings, offset: tuple[int, int]
-) -> Plan:
-    """The windows of one step over a patch, with the network's grid slid by `offset` pixels."""
-    layers = [network.layers[name] for name in objective.layers]
-    reach = Reach.of(layers, settings.reach)
-    canvas = Canvas.around(extent.size, offset, reach.stride, network.minimum)
-    origin = extent.area.top, extent.area.left
-    weights = [canvas.weights(extent.mask[extent.area.index], origin, layer) for layer in layers]
-    windows = canvas.plan(canvas.owned(list(zip(layers, weights, strict=True))), reach, settings.window)
-    return Plan(extent, canvas, dict(zip(objective.layers, weights, strict=True)), windows)
-
-
 def dream(
     network: Network, objective: Objective, source: Tensor, mask: Tensor, settings: Settings
 ) -> Iterator[Progress]:
@@ -186,40 +101,33 @@ def dream(
     Raises `EmptyRegionError`. Method: Mordvintsev, Olah and Tyka, "Inceptionism" (2015); the gradient normalised
     per band of a Laplacian pyramid as in TensorFlow's DeepDream tutorial.
     """
-    mask = mask * (mask >= FAINT)
-    region = bounds(mask > 0)
-    if region is None:
-        raise EmptyRegionError
+    mask, region = region_of(mask)
     dice = random.Random(settings.seed)  # noqa: S311 - repeatable on purpose
     patches = [Patch(source, mask, piece, settings) for piece in pieces(mask > 0, settings.context)]
-    planned = partial(plan, network=network, objective=objective, settings=settings)
+    planned = partial(
+        Plan.of, network=network, layers=objective.layers, share=settings.reach, side=settings.window
+    )
     picture = partial(_picture, source, region, patches, settings)
     work = _work(patches, planned, settings)
     done = value = 0.0
     for octave in range(settings.octaves):
         for patch in patches:
             patch.enter(octave)
-        scales = _scales(network, objective, patches, [planned(patch.extent, offset=(0, 0)) for patch in patches])
+        scales = _scales(network, objective, patches, [planned(patch.extent) for patch in patches])
         first = 0.0
         for step in range(settings.steps):
             offset = (dice.randint(0, settings.jitter), dice.randint(0, settings.jitter))
             plans = [planned(patch.extent, offset=offset) for patch in patches]
             gradients = [torch.zeros_like(patch.image[patch.extent.area.index]) for patch in patches]
-            todo = [
-                (patch, each, window, gradient)
+            windows, climbed = sum(len(each.windows) for each in plans), 0.0
+            shown = itertools.chain.from_iterable(
+                each.gradients(network, objective, scales, patch.image, gradient)
                 for patch, each, gradient in zip(patches, plans, gradients, strict=True)
-                for window in each.windows
-            ]
-            climbed = 0.0
-            for shown, (patch, each, window, total) in enumerate(todo, start=1):
-                pixels = each.pixels(patch.image, window)
-                values, gradient = window_gradient(
-                    network, objective, scales, pixels, each.weights, window, each.canvas.stride
-                )
-                each.add(gradient, window, total)
+            )
+            for window, values in enumerate(shown, start=1):
                 climbed += objective.total(values, scales)
-                done += work[octave] / settings.steps / len(todo)
-                if shown == len(todo):
+                done += work[octave] / settings.steps / windows
+                if window == windows:
                     supports = [patch.extent.support for patch in patches]
                     changes = normalise(gradients, supports, settings.levels, settings.colour)
                     for changed, change in zip(patches, changes, strict=True):
@@ -231,8 +139,8 @@ def dream(
                     octaves=settings.octaves,
                     step=step + 1,
                     steps=settings.steps,
-                    window=shown,
-                    windows=len(todo),
+                    window=window,
+                    windows=windows,
                     fraction=min(1.0, done),
                     value=value,
                     region=region,
@@ -242,35 +150,30 @@ def dream(
 
 def _work(patches: Sequence[Patch], planned: Callable[..., Plan], settings: Settings) -> list[float]:
     """The share of the whole work that each octave is, by the pixels shown to the network."""
-    shown = [
-        sum(
-            window.box.area
-            for patch in patches
-            for window in planned(patch.extents[octave], offset=(0, 0)).windows
-        )
-        for octave in range(settings.octaves)
-    ]
+    shown = [sum(planned(patch.extents[octave]).pixels for patch in patches) for octave in range(settings.octaves)]
     return [pixels / sum(shown) for pixels in shown]
 
 
 def _scales(
     network: Network, objective: Objective, patches: Sequence[Patch], plans: Sequence[Plan]
 ) -> list[float]:
-    """What each term is divided by during an octave, so that weights compare layers of unlike strength.
+    """What each term is divided by during an octave, so that weights compare terms of unlike strength.
 
-    A term's own size at the octave's start; with a single term nothing has to be compared, and only the number
-    of its activations is divided out.
+    The size of a term's own gradient at the octave's start; with a single term nothing has to be compared, and
+    only the number of its activations is divided out.
     """
     if len(objective.terms) == 1:
         name = objective.terms[0].layer
-        return [sum(float(each.weights[name].sum()) for each in plans) or 1.0]
-    totals = [0.0] * len(objective.terms)
-    for patch, each in zip(patches, plans, strict=True):
-        for window in each.windows:
-            pixels = each.pixels(patch.image, window)
-            values = window_values(network, objective, pixels, each.weights, window, each.canvas.stride)
-            totals = [total + abs(value) for total, value in zip(totals, values, strict=True)]
-    return [total or 1.0 for total in totals]
+        return [sum(float(each.grid.weights[name].sum()) for each in plans) or 1.0]
+    scales = []
+    for term in objective.terms:
+        alone = Objective((term,))
+        gradients = [torch.zeros_like(patch.image[patch.extent.area.index]) for patch in patches]
+        for patch, each, gradient in zip(patches, plans, gradients, strict=True):
+            for _ in each.gradients(network, alone, [term.weight], patch.image, gradient):
+                pass
+        scales.append(rms(gradients, [patch.extent.support for patch in patches]) or 1.0)
+    return scales
 
 
 def _picture(source: Tensor, region: Box, patches: Sequence[Patch], settings: Settings) -> Tensor:

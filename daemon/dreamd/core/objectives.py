@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
+
+from .region import Box
 
 
 class Term(Protocol):
@@ -20,8 +23,11 @@ class Term(Protocol):
     def layer(self) -> str: ...
     @property
     def weight(self) -> float: ...
-    def value(self, activations: Tensor, mask: Tensor) -> Tensor:
-        """The term, not yet weighted, of `activations (C, h, w)` under `mask (h, w)`: a scalar in float32."""
+    def value(self, activations: Tensor, mask: Tensor, place: Box) -> Tensor:
+        """The term, not yet weighted, of `activations (C, h, w)` under `mask (h, w)`: a scalar in float32.
+
+        They lie at `place` on the layer's own grid.
+        """
 
 
 @dataclass(frozen=True)
@@ -35,10 +41,58 @@ class Energy:
     weight: float = 1.0
     channels: tuple[int, ...] = ()
 
-    def value(self, activations: Tensor, mask: Tensor) -> Tensor:
+    def value(self, activations: Tensor, mask: Tensor, place: Box) -> Tensor:
         if self.channels:
             activations = activations[list(self.channels)]
         return 0.5 * (activations.square().sum(0).float() * mask).sum()
+
+
+@dataclass(frozen=True)
+class Score:
+    """Σ mask · a of one channel: of a classifier's scores, a class (Simonyan and others, 2013).
+
+    Of a classifier behind a global average, the scores' mean over the places is the score of the whole.
+    """
+
+    layer: str
+    channel: int
+    weight: float = 1.0
+
+    def value(self, activations: Tensor, mask: Tensor, place: Box) -> Tensor:
+        return (activations[self.channel].float() * mask).sum()
+
+
+@dataclass(frozen=True, eq=False)
+class Likeness:
+    """Σ mask · a·g: every activation grows towards that of a guide which it is most like (google/deepdream, 2015).
+
+    `guide (n, C)` are the guide's activations; g is the one with the largest product with a.
+    """
+
+    layer: str
+    guide: Tensor
+    weight: float = 1.0
+
+    def value(self, activations: Tensor, mask: Tensor, place: Box) -> Tensor:
+        places = activations.flatten(1)
+        with torch.no_grad():
+            # In parts: of a low layer there are many thousands of both.
+            # torch.split, which has types, unlike the method
+            parts = torch.split(places, 4096, dim=1)
+            best = torch.cat([(self.guide @ part).argmax(0) for part in parts])
+        return ((places * self.guide[best].T).sum(0).float() * mask.flatten()).sum()
+
+
+@dataclass(frozen=True, eq=False)
+class Emphasis:
+    """½ Σ mask · Σ_c e_c a_c²: the energy, with each channel as important as `emphasis (C,)` says."""
+
+    layer: str
+    emphasis: Tensor
+    weight: float = 1.0
+
+    def value(self, activations: Tensor, mask: Tensor, place: Box) -> Tensor:
+        return 0.5 * (torch.einsum("c,chw->hw", self.emphasis, activations.square()).float() * mask).sum()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,13 @@ from types import EllipsisType
 import torch
 from torch import Tensor
 
+#: A mask below this, less than a step of 16 bits, counts as 0.
+FAINT = 2.0**-16
+
+
+class EmptyRegionError(ValueError):
+    """The mask is 0 everywhere."""
+
 
 @dataclass(frozen=True)
 class Box:
@@ -76,6 +83,15 @@ def bounds(inside: Tensor) -> Box | None:
     top, bottom = int(rows[0]), int(rows[-1]) + 1
     columns = inside[top:bottom].any(0).nonzero()
     return Box(top, int(columns[0]), bottom, int(columns[-1]) + 1)
+
+
+def region_of(mask: Tensor) -> tuple[Tensor, Box]:
+    """A mask `(H, W)` without what is too faint to count, and the box around it. Raises `EmptyRegionError`."""
+    mask = mask * (mask >= FAINT)
+    region = bounds(mask > 0)
+    if region is None:
+        raise EmptyRegionError
+    return mask, region
 
 
 def pieces(inside: Tensor, context: int) -> list[Box]:

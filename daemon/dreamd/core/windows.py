@@ -73,9 +73,10 @@ class Canvas:
     least: int = 1
 
     @classmethod
-    def around(cls, size: tuple[int, int], offset: tuple[int, int], stride: int, minimum: int) -> Canvas:
-        """The canvas of an image of `size` slid by `offset`, each way at least the network's `minimum`."""
-        least = -(-minimum // stride)
+    def around(cls, size: tuple[int, int], offset: tuple[int, int], layers: Sequence[Layer]) -> Canvas:
+        """The canvas of an image of `size` slid by `offset`, so large that each layer has an activation."""
+        stride = math.lcm(*(layer.stride for layer in layers))
+        least = max(-(-(layer.lost + 1) * layer.stride // stride) for layer in layers)
         rows, columns = (max(least, -(-(side + slid) // stride)) for side, slid in zip(size, offset, strict=True))
         return cls(stride, rows, columns, offset, least)
 

@@ -21,6 +21,7 @@ GEOMETRY: dict[str, dict[str, tuple[int, int, int, int, int, bool]]] = {
         "blocks.13": (298, 360, 32, 192, 0, False),
         "blocks.14": (362, 424, 32, 192, 0, False),
         "blocks.15": (394, 456, 32, 320, 0, False),
+        "classes": (394, 456, 32, 1000, 0, False),
     },
     "efficientnet_lite1": {
         "blocks.0": (2, 4, 2, 16, 0, False),
@@ -44,6 +45,7 @@ GEOMETRY: dict[str, dict[str, tuple[int, int, int, int, int, bool]]] = {
         "blocks.18": (430, 492, 32, 192, 0, False),
         "blocks.19": (494, 556, 32, 192, 0, False),
         "blocks.20": (526, 588, 32, 320, 0, False),
+        "classes": (526, 588, 32, 1000, 0, False),
     },
     "efficientnet_lite2": {
         "blocks.0": (2, 4, 2, 16, 0, False),
@@ -67,6 +69,7 @@ GEOMETRY: dict[str, dict[str, tuple[int, int, int, int, int, bool]]] = {
         "blocks.18": (430, 492, 32, 208, 0, False),
         "blocks.19": (494, 556, 32, 208, 0, False),
         "blocks.20": (526, 588, 32, 352, 0, False),
+        "classes": (526, 588, 32, 1000, 0, False),
     },
     "googlenet": {
         "conv1": (3, 3, 2, 64, 0, False),
@@ -81,6 +84,7 @@ GEOMETRY: dict[str, dict[str, tuple[int, int, int, int, int, bool]]] = {
         "inception4e": (103, 131, 16, 832, 0, False),
         "inception5a": (135, 179, 32, 832, 0, False),
         "inception5b": (167, 211, 32, 1024, 0, False),
+        "classes": (167, 211, 32, 1000, 0, False),
     },
     "inception_v3": {
         "Conv2d_1a_3x3": (0, 2, 2, 32, 1, False),
@@ -99,6 +103,7 @@ GEOMETRY: dict[str, dict[str, tuple[int, int, int, int, int, bool]]] = {
         "Mixed_7a": (490, 564, 32, 1280, 2, False),
         "Mixed_7b": (554, 628, 32, 2048, 2, False),
         "Mixed_7c": (618, 692, 32, 2048, 2, False),
+        "classes": (618, 692, 32, 1000, 2, False),
     },
     "vgg16": {
         "features.1": (1, 1, 1, 64, 0, False),
@@ -114,6 +119,7 @@ GEOMETRY: dict[str, dict[str, tuple[int, int, int, int, int, bool]]] = {
         "features.25": (58, 73, 16, 512, 0, False),
         "features.27": (74, 89, 16, 512, 0, False),
         "features.29": (90, 105, 16, 512, 0, False),
+        "classes": (90, 313, 32, 1000, 6, False),
     },
     "resnet50": {
         "layer1.0": (9, 9, 4, 256, 0, False),
@@ -132,6 +138,7 @@ GEOMETRY: dict[str, dict[str, tuple[int, int, int, int, int, bool]]] = {
         "layer4.0": (149, 149, 32, 2048, 0, False),
         "layer4.1": (181, 181, 32, 2048, 0, False),
         "layer4.2": (213, 213, 32, 2048, 0, False),
+        "classes": (213, 213, 32, 1000, 0, False),
     },
     "squeezenet1_1": {
         "features.1": (0, 2, 2, 64, 1, False),
@@ -143,6 +150,7 @@ GEOMETRY: dict[str, dict[str, tuple[int, int, int, int, int, bool]]] = {
         "features.10": (56, 86, 16, 384, 1, False),
         "features.11": (72, 102, 16, 512, 1, False),
         "features.12": (88, 118, 16, 512, 1, False),
+        "classes": (88, 118, 16, 1000, 1, False),
     },
     "densenet121": {
         "features.pool0": (5, 5, 4, 64, 0, False),
@@ -153,6 +161,7 @@ GEOMETRY: dict[str, dict[str, tuple[int, int, int, int, int, bool]]] = {
         "features.denseblock3": (509, 521, 16, 1024, 0, False),
         "features.transition3": (509, 537, 32, 512, 0, False),
         "features.denseblock4": (1021, 1049, 32, 1024, 0, False),
+        "classes": (1021, 1049, 32, 1000, 0, False),
     },
     "mobilenet_v3_large": {
         "features.0": (1, 1, 2, 16, 0, False),
@@ -172,6 +181,7 @@ GEOMETRY: dict[str, dict[str, tuple[int, int, int, int, int, bool]]] = {
         "features.14": (233, 233, 32, 160, 0, True),
         "features.15": (297, 297, 32, 160, 0, True),
         "features.16": (297, 297, 32, 960, 0, True),
+        "classes": (297, 297, 32, 1000, 0, True),
     },
     "convnext_tiny": {
         "features.1.0": (12, 15, 4, 96, 0, False),
@@ -192,5 +202,6 @@ GEOMETRY: dict[str, dict[str, tuple[int, int, int, int, int, bool]]] = {
         "features.7.0": (636, 667, 32, 768, 0, False),
         "features.7.1": (732, 763, 32, 768, 0, False),
         "features.7.2": (828, 859, 32, 768, 0, False),
+        "classes": (828, 859, 32, 1000, 0, False),
     },
 }

@@ -15,6 +15,9 @@ from .geometry import GEOMETRY
 from .words import nearest
 
 RGB = tuple[float, float, float]
+#: The layer that every network has besides those it offers: the scores of its classes, before softmax, of what is
+#: seen at each place.
+CLASSES = "classes"
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,8 @@ class Network:
 
     @cached_property
     def layers(self) -> Mapping[str, Layer]:
-        """The layers offered and what each of them sees, as `dreamd.geometry` computed it."""
+        """The layers offered, and `CLASSES`, and what each of them sees, as `dreamd.geometry` computed it."""
         return {name: Layer(*row) for name, row in GEOMETRY.get(self.name, {}).items()}
-
-    @property
-    def minimum(self) -> int:
-        """Side of the smallest picture in which every layer has an activation, a multiple of every stride."""
-        return max((layer.lost + 1) * layer.stride for layer in self.layers.values())
 
 
 LITE_SCALE: tuple[RGB, RGB] = (0.498,) * 3, (0.502,) * 3

@@ -7,22 +7,17 @@ all made from the rows below. To add a parameter, add a row and name it in `JOBS
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .errors import DreamError
-from .networks import find_network
+from .networks import CLASSES, Layer, find_network
+from .texts import LONGEST, Ranked, format_classes, format_weights, parse_channels, parse_classes, parse_layers
 from .words import nearest
 
-Kind = Literal["int", "float", "choice", "network", "layers", "channels"]
+Kind = Literal["int", "float", "choice", "network", "layers", "channels", "classes"]
 Value = int | float | str
-
-#: Characters of a text; all of a job's parameters travel in one header, there and back.
-LONGEST = 4000
-#: How much less or more than 1 a layer's weight may be; far beyond, the arithmetic of a dream breaks down.
-WEIGHTS = 0.001, 1000.0
 
 
 @dataclass(frozen=True)
@@ -30,8 +25,7 @@ class Param:
     """One parameter: what may be given for it, and how a person is told about it.
 
     Numbers lie in `minimum..maximum` (inclusive, in `unit`), seldom above `usual`, where sliders end; a `choice`
-    is one of `choices` (value -> help);
-    `network`, `layers` and `channels` are text, see `NETWORKS`, `parse_layers` and `parse_channels`.
+    is one of `choices` (value -> help); `network` is a name of `NETWORKS`, other kinds are texts of `texts.py`.
     """
 
     name: str
@@ -62,7 +56,8 @@ class Param:
         return {
             "network": "a name from `deepdream networks`",
             "layers": "names with weights, joined by +, or empty for the network's default",
-            "channels": "numbers and ranges such as 3,17,40-47, or empty for all",
+            "channels": "numbers and ranges such as 3,17,40-47, or as in strongest 5, or empty for all",
+            "classes": "names with weights, joined by +, as `deepdream classes` finds them, or empty",
         }[self.kind]
 
     def check(self, value: object) -> Value:
@@ -86,12 +81,8 @@ class Param:
             raise self.refuse(value, f"at most {LONGEST} characters")
         if self.choices is not None and value not in self.choices:
             raise self.refuse(value, f"one of {self.range}")
-        if self.kind == "network":
-            find_network(value)
-        elif self.kind == "layers":
-            parse_layers(value)
-        elif self.kind == "channels":
-            parse_channels(value)
+        if self.kind in _TEXTS:
+            _TEXTS[self.kind](value)
         return value
 
     def parse(self, text: str) -> Value:
@@ -107,6 +98,14 @@ class Param:
         return DreamError("bad_params", f"{self.name} is {value!r:.60}, but must be {expected}.")
 
 
+_TEXTS: Mapping[str, Callable[[str], object]] = {
+    "network": find_network,
+    "layers": parse_layers,
+    "channels": parse_channels,
+    "classes": parse_classes,
+}
+
+
 def _table(*rows: Param) -> dict[str, Param]:
     return {row.name: row for row in rows}
 
@@ -119,12 +118,33 @@ PARAMS: Mapping[str, Param] = _table(
     Param(
         "layers", "layers", "", "Layers",
         "What to enhance: layers of the network with weights, as in `blocks.8*0.5+blocks.10`. Low layers give"
-        " strokes and textures, high ones animals and things. Empty: the network's default layer.",
+        " strokes and textures, high ones animals and things. Empty: the network's default layer, unless classes"
+        " are named.",
     ),
     Param(
         "channels", "channels", "", "Channels",
-        "Only these feature maps of every layer named, as in `3,17,40-47`. Empty: all of them.",
+        "Only these feature maps of every layer named, as in `3,17,40-47`, or those that the region excites most"
+        " at the start, as in `strongest 5` (or `weakest`, or `average`). Empty: all of them.",
         advanced=True,
+    ),
+    Param(
+        "classes", "classes", "", "Classes",
+        "What to see in the region: classes with weights, as in `tabby+lemon*0.5`. A negative weight makes the"
+        " network see less of something. They add to the layers, if some are named.",
+    ),
+    Param(
+        "guide_match", "choice", "similar", "Match the guide",
+        "How the layers become like those of a guide, if one is given.",
+        choices={
+            "similar": "each place like the place of the guide that it is most like",
+            "statistics": "all of it with as much of each channel as the guide has",
+        },
+        advanced=True,
+    ),
+    Param(
+        "guide_weight", "float", 1.0, "Guide's weight",
+        "How much of what the layers enhance comes from the guide, if one is given: 0 is none of it, 1 all.",
+        minimum=0.0, maximum=1.0, advanced=True,
     ),
     Param(
         "octaves", "int", 4, "Octaves",
@@ -230,23 +250,39 @@ class Input:
 
 @dataclass(frozen=True)
 class Job:
-    """One kind of job: which rows of PARAMS it takes, and which pixels."""
+    """One kind of job: its parameters, which are rows of PARAMS with the job's own defaults, and its pixels."""
 
     kind: str
+    label: str
     help: str
-    params: tuple[str, ...]
+    params: Mapping[str, Param]
     inputs: tuple[Input, ...]
 
 
 IMAGE = Input("image", "the picture: gray, RGB, or either with alpha, R'G'B' as sRGB encodes it")
 MASK = Input("mask", "the region: 0 is left alone, 1 dreamt in full; the whole picture if absent", required=False)
+GUIDE = Input("guide", "another picture, which the dream becomes like: no side below 32 pixels", required=False)
+#: Pixels of the shorter side of the smallest guide.
+LEAST_GUIDE = 32
 
-JOBS: Mapping[str, Job] = {
-    job.kind: job
-    for job in (
-        Job("dream", "Let the network enhance what it sees in the region.", tuple(PARAMS), (IMAGE, MASK)),
-    )
-}  # fmt: skip
+
+def _job(
+    kind: str, label: str, help: str, names: str, inputs: tuple[Input, ...] = (IMAGE, MASK), **defaults: Value
+) -> tuple[str, Job]:
+    """A row of JOBS: `names` are those of its parameters, `defaults` what is its own."""
+    rows = {name: PARAMS[name] for name in names.split()}
+    rows |= {name: replace(rows[name], default=value) for name, value in defaults.items()}
+    return kind, Job(kind, label, help, rows, inputs)
+
+
+JOBS: Mapping[str, Job] = dict((
+    _job(
+        "dream", "Deep Dream", "Let the network enhance what it sees in the region.",
+        "network layers channels classes guide_match guide_weight octaves octave_scale steps step_size jitter"
+        " smoothing levels colour seed strength edge precision context window",
+        (IMAGE, MASK, GUIDE),
+    ),
+))  # fmt: skip
 
 
 def find_job(kind: str) -> Job:
@@ -258,7 +294,7 @@ def find_job(kind: str) -> Job:
 
 def defaults(kind: str) -> dict[str, Value]:
     """Every parameter of a kind of job at its default."""
-    return {name: PARAMS[name].default for name in find_job(kind).params}
+    return {name: row.default for name, row in find_job(kind).params.items()}
 
 
 def validate(kind: str, given: Mapping[str, object]) -> dict[str, Value]:
@@ -267,11 +303,11 @@ def validate(kind: str, given: Mapping[str, object]) -> dict[str, Value]:
     Layers and channels are checked against the network too, so that what comes back can be run as it is.
     Raises `DreamError` unknown_network or bad_params with the range in its message.
     """
-    names = find_job(kind).params
+    rows = find_job(kind).params
     for name in given:
-        if name not in names:
-            raise DreamError("bad_params", f"There is no parameter {name!r:.60}{nearest(str(name), names)}")
-    values = defaults(kind) | {name: PARAMS[name].check(value) for name, value in given.items()}
+        if name not in rows:
+            raise DreamError("bad_params", f"There is no parameter {name!r:.60}{nearest(str(name), rows)}")
+    values = defaults(kind) | {name: rows[name].check(value) for name, value in given.items()}
     if "layers" in values:
         _check_layers(values)
     return values
@@ -280,6 +316,7 @@ def validate(kind: str, given: Mapping[str, object]) -> dict[str, Value]:
 def _check_layers(values: Mapping[str, Value]) -> None:
     network = find_network(str(values["network"]))
     chosen = parse_channels(str(values.get("channels", "")))
+    most = chosen.count if isinstance(chosen, Ranked) else chosen[-1] + 1 if chosen else 0
     for name in layer_weights(values):
         layer = network.layers.get(name)
         if layer is None:
@@ -288,53 +325,40 @@ def _check_layers(values: Mapping[str, Value]) -> None:
                 f"{network.name} has no layer {name!r:.60}{nearest(name, network.layers)}"
                 f" `deepdream layers {network.name}` lists them.",
             )
-        if chosen and chosen[-1] >= layer.channels:
+        if most > layer.channels:
             raise DreamError(
                 "bad_params",
-                f"channels go up to {chosen[-1]}, but {name} of {network.name} has 0 to {layer.channels - 1}.",
+                f"channels go up to {most - 1}, but {name} of {network.name} has 0 to {layer.channels - 1}.",
             )
 
 
-_TERM = re.compile(r"\s*([A-Za-z_][\w.]*)\s*(?:\*\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?))?\s*")
-
-
-def parse_layers(text: str) -> dict[str, float]:
-    """`"blocks.8*0.5+blocks.10"` -> `{"blocks.8": 0.5, "blocks.10": 1.0}`; empty text -> `{}`.
-
-    Weights lie in `WEIGHTS` or, to suppress a layer, in their negative. At most 16 layers, each once.
-    """
-    layers: dict[str, float] = {}
-    if not text.strip():
-        return layers
-    position = 0
-    while True:
-        match = _TERM.match(text, position)
-        if match is None:
-            break
-        name, weight = match[1], float(match[2] or 1)
-        if name in layers or not WEIGHTS[0] <= abs(weight) <= WEIGHTS[1] or len(layers) == 16:
-            break
-        layers[name] = weight
-        if match.end() == len(text):
-            return layers
-        if text[match.end()] != "+":
-            break
-        position = match.end() + 1
-    raise DreamError(
-        "bad_params",
-        f"layers is {text!r:.80}, but must be at most 16 different layers, such as blocks.8*0.5+blocks.10, with"
-        f" weights from {WEIGHTS[0]:g} to {WEIGHTS[1]:g}, or negative ones.",
-    )
-
-
-def format_layers(layers: Mapping[str, float]) -> str:
-    """The inverse of `parse_layers`."""
-    return "+".join(name if weight == 1 else f"{name}*{weight:g}" for name, weight in layers.items())
+def class_weights(values: Mapping[str, Value]) -> dict[int, float]:
+    """The classes of validated parameters and their weights."""
+    return parse_classes(str(values.get("classes", "")))
 
 
 def layer_weights(values: Mapping[str, Value]) -> dict[str, float]:
-    """The layers of validated parameters and their weights, the network's default layer if none is named."""
-    return parse_layers(str(values["layers"])) or {find_network(str(values["network"])).default_layer: 1.0}
+    """The layers of validated parameters and their weights.
+
+    The network's default layer if none is named, and no class either.
+    """
+    named = parse_layers(str(values["layers"]))
+    if named or class_weights(values):
+        return named
+    return {find_network(str(values["network"])).default_layer: 1.0}
+
+
+def what(values: Mapping[str, Value]) -> str:
+    """What validated parameters look for, in short: classes and layers."""
+    wanted = format_classes(class_weights(values)), format_weights(layer_weights(values))
+    return "+".join(filter(None, wanted))
+
+
+def seen_layers(values: Mapping[str, Value]) -> list[Layer]:
+    """What sees the region in a job with these validated parameters."""
+    network = find_network(str(values["network"]))
+    names = [*layer_weights(values), *([CLASSES] if class_weights(values) else [])]
+    return [network.layers[name] for name in names]
 
 
 def context_share(values: Mapping[str, Value]) -> float:
@@ -349,39 +373,17 @@ def context_pixels(values: Mapping[str, Value]) -> int:
     bit. At the coarsest octave a layer sees furthest; jitter and the network's grid, which windows are snapped
     to, come on top.
     """
-    layers = [find_network(str(values["network"])).layers[name] for name in layer_weights(values)]
+    layers = seen_layers(values)
     sees = max(max(layer.before, layer.after) for layer in layers) * context_share(values)
     grid = math.lcm(*(layer.stride for layer in layers))
     scale = float(values["octave_scale"]) ** (int(values["octaves"]) - 1)
     return math.ceil((sees + 2 * grid + int(values["jitter"])) * scale)
 
 
-_RANGE = re.compile(r"\s*(\d{1,5})\s*(?:-\s*(\d{1,5})\s*)?")
-
-
-def parse_channels(text: str) -> tuple[int, ...]:
-    """`"3,17,40-42"` -> `(3, 17, 40, 41, 42)`, ascending and each once; empty text -> `()`, all channels."""
-    spans = []
-    for part in text.split(",") if text.strip() else ():
-        match = _RANGE.fullmatch(part)
-        first = int(match[1]) if match else 1
-        last = int(match[2] or match[1]) if match else 0
-        if last < first:
-            raise DreamError(
-                "bad_params", f"channels is {text!r:.80}, but must be numbers and ranges such as 3,17,40-47."
-            )
-        spans.append((first, last))
-    channels: list[int] = []
-    for first, last in sorted(spans):
-        channels += range(max(first, channels[-1] + 1) if channels else first, last + 1)
-    return tuple(channels)
-
-
 def markdown(kind: str) -> str:
     """The parameters of a kind of job as a Markdown table for the docs."""
     lines = ["| parameter | default | range | meaning |", "|---|---|---|---|"]
-    for name in find_job(kind).params:
-        row = PARAMS[name]
+    for name, row in find_job(kind).params.items():
         default = f"`{row.default}`" if row.default != "" else "(empty)"
         meaning = row.help
         if row.choices is not None:

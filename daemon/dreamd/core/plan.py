@@ -1,0 +1,93 @@
+"""What a step shows the network of a region, and what comes back: values and gradients, window by window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .gradient import Grid, Network
+from .objectives import Objective
+from .region import Box, bounds, whole
+from .windows import Canvas, Reach, Window, add_back, cut
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A region at one octave: the image's `size`, the `mask (H, W)`, and the `area` where it is changed.
+
+    The area is the box around the region with a margin; `support (h, w)` is 1 inside the region, over the area.
+    """
+
+    size: tuple[int, int]
+    mask: Tensor
+    area: Box
+    support: Tensor
+
+    @classmethod
+    def around(cls, mask: Tensor, margin: int = 0) -> Extent:
+        """The extent of a mask that is not empty."""
+        inside = bounds(mask > 0)
+        assert inside is not None  # noqa: S101 - a region holds pixels of the mask
+        area = inside.grow(margin, margin).clip(whole(mask))
+        return cls((mask.shape[0], mask.shape[1]), mask, area, (mask[area.index] > 0).to(mask.dtype))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The windows of one step over an extent, with the mask at each layer's resolution."""
+
+    extent: Extent
+    canvas: Canvas
+    grid: Grid
+    windows: list[Window]
+
+    @classmethod
+    def of(
+        cls,
+        extent: Extent,
+        network: Network,
+        layers: Sequence[str],
+        *,
+        side: int,
+        share: float = 1.0,
+        offset: tuple[int, int] = (0, 0),
+    ) -> Plan:
+        """Windows of at most `side`², with a `share` of what layers see, the grid slid by `offset` pixels."""
+        seen = [network.layers[name] for name in layers]
+        reach = Reach.of(seen, share)
+        canvas = Canvas.around(extent.size, offset, seen)
+        origin = extent.area.top, extent.area.left
+        weights = [canvas.weights(extent.mask[extent.area.index], origin, layer) for layer in seen]
+        windows = canvas.plan(canvas.owned(list(zip(seen, weights, strict=True))), reach, side)
+        return cls(extent, canvas, Grid(reach.stride, dict(zip(layers, weights, strict=True))), windows)
+
+    @property
+    def pixels(self) -> int:
+        """How many are shown in all."""
+        return sum(window.box.area for window in self.windows)
+
+    def gradients(
+        self, network: Network, objective: Objective, scales: Sequence[float], image: Tensor, total: Tensor
+    ) -> Iterator[list[float]]:
+        """Adds the gradient to an image `(C, H, W)` onto `total`, over the area; yields each window's values."""
+        for window in self.windows:
+            box = self._in_image(window)
+            values, gradient = self.grid.gradient(network, objective, scales, cut(image, box), window)
+            add_back(total, self.extent.size, self.extent.area, gradient, box)
+            yield values
+
+    @torch.no_grad()
+    def sums(self, network: Network, layer: str, image: Tensor, power: int = 1) -> Tensor:
+        """Σ mask · a^power of every channel of a layer `(C,)`, in float32."""
+        total = torch.zeros(1, device=image.device)
+        for window in self.windows:
+            here = self.grid.owned(network, cut(image, self._in_image(window)), window)[layer]
+            total = total + (here.activations.float() ** power * here.mask).sum((1, 2))
+        return total
+
+    def _in_image(self, window: Window) -> Box:
+        rows, columns = self.canvas.offset
+        return window.box.shift(-rows, -columns)

@@ -1,0 +1,35 @@
+"""How far a job is, and what its picture has come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from .region import Box
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a job is, after each window: `step` of `steps` in `octave` of `octaves`, all counted from 1.
+
+    `window` equals `windows` when the step is complete; jobs without octaves or windows have one. `fraction` of
+    the work is done. `value` is the objective in the last complete step over its value in the first step of the
+    octave.
+    """
+
+    octave: int
+    octaves: int
+    step: int
+    steps: int
+    window: int
+    windows: int
+    fraction: float
+    value: float
+    region: Box
+    _picture: Callable[[], Tensor] = field(repr=False, compare=False)
+
+    def picture(self) -> Tensor:
+        """The region's pixels `(C, h, w)` as dreamt so far, at full resolution; they belong at `region`."""
+        return self._picture()

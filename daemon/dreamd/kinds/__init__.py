@@ -1,0 +1,12 @@
+"""The kinds of job, a module each. A new kind is a module with a `KIND`, a row in KINDS, and a row in JOBS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from . import dream
+from .task import Kind, Task
+
+KINDS: Mapping[str, Kind] = {"dream": dream.KIND}
+
+__all__ = ["KINDS", "Kind", "Task"]

@@ -1,0 +1,97 @@
+"""Deep dreams: of layers and their channels, of classes, of what a guide shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dreamwire.classes import class_name
+from dreamwire.networks import CLASSES
+from dreamwire.params import Value, class_weights, context_pixels, context_share, layer_weights
+from dreamwire.texts import Ranked, parse_channels
+
+from ..core.dream import Settings, dream
+from ..core.objectives import Emphasis, Energy, Likeness, Objective, Score, Term
+from ..core.progress import Progress
+from ..core.pyramid import resize
+from .task import Kind, Task
+
+#: The shorter side of a guide in pixels: about that of the pictures that networks were trained on.
+GUIDE = 224
+
+
+def run(task: Task) -> Iterator[Progress]:
+    """Dreams the region."""
+    return dream(task.network, objective(task), task.source, task.mask, settings(task.params, task.window))
+
+
+def report(task: Task, after: Tensor) -> dict[str, Any]:
+    """How probable the classes asked for are in the region, before and after."""
+    wanted = class_weights(task.params)
+    if not wanted:
+        return {}
+    before, now = (task.means(CLASSES, picture).softmax(0) for picture in (task.source, after))
+    return {"classes": {class_name(each): [float(before[each]), float(now[each])] for each in wanted}}
+
+
+KIND = Kind(run, report)
+
+
+def objective(task: Task) -> Objective:
+    """What a dream climbs: the layers' energies, or their likeness to a guide, and the scores of classes."""
+    share = 0.0 if task.guide is None else float(task.params["guide_weight"])
+    terms: list[Term] = []
+    for layer, weight in layer_weights(task.params).items():
+        if share < 1:
+            terms.append(Energy(layer, weight * (1 - share), _channels(task, layer)))
+        if share > 0:
+            terms.append(_likeness(task, layer, weight * share))
+    terms += [Score(CLASSES, number, weight) for number, weight in class_weights(task.params).items()]
+    return Objective(tuple(terms))
+
+
+def _channels(task: Task, layer: str) -> tuple[int, ...]:
+    """The channels of a layer that count; those that the region excites are looked for."""
+    wanted = parse_channels(str(task.params["channels"]))
+    if not isinstance(wanted, Ranked):
+        return wanted
+    means = task.means(layer)
+    distance = {"strongest": -means, "weakest": means, "average": (means - means.mean()).abs()}[wanted.order]
+    return tuple(sorted(distance.argsort()[: wanted.count].tolist()))
+
+
+def _likeness(task: Task, layer: str, weight: float) -> Term:
+    """The term that makes a layer's activations like those of the guide, place by place or on the whole."""
+    assert task.guide is not None  # noqa: S101 - without one nothing is asked to be like it
+    scale = GUIDE / min(task.guide.shape[-2:])
+    guide = resize(task.guide, [round(side * scale) for side in task.guide.shape[-2:]], "bicubic").clamp(0, 1)
+    with torch.no_grad():
+        activations = task.network.features(guide[None].expand(-1, 3, -1, -1), [layer])[0][0].flatten(1)
+    if task.params["guide_match"] == "similar":
+        return Likeness(layer, activations.T, weight)
+    # What the guide has more of than the region is what has to grow; what neither has is nobody's business.
+    own, wanted = task.means(layer, power=2), activations.float().square().mean(1)
+    emphasis = wanted / (own + own.mean())
+    return Emphasis(layer, (emphasis / emphasis.mean()).to(activations.dtype), weight)
+
+
+def settings(params: Mapping[str, Value], window: int) -> Settings:
+    """The core's settings from a dream's parameters."""
+    return Settings(
+        octaves=int(params["octaves"]),
+        octave_scale=float(params["octave_scale"]),
+        steps=int(params["steps"]),
+        step_size=float(params["step_size"]),
+        jitter=int(params["jitter"]),
+        levels=int(params["levels"]) if params["smoothing"] == "laplacian" else 0,
+        colour=float(params["colour"]),
+        seed=int(params["seed"]),
+        strength=float(params["strength"]),
+        blended=params["edge"] == "blended",
+        reach=context_share(params),
+        window=window,
+        context=context_pixels(params),
+    )

@@ -1,0 +1,57 @@
+"""What every kind of job is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from dreamwire.params import Value, context_pixels
+
+from ..core.measure import region_means
+from ..core.progress import Progress
+from ..models import LoadedNetwork
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a job works on: validated parameters, the picture `(C, H, W)`, the region `(H, W)`, the network.
+
+    `window` is the side of the largest window, as the device has room for. `guide (C, h, w)` is another picture.
+    """
+
+    params: Mapping[str, Value]
+    source: Tensor
+    mask: Tensor
+    network: LoadedNetwork
+    window: int
+    guide: Tensor | None = None
+
+    def means(self, layer: str, picture: Tensor | None = None, *, power: int = 1) -> Tensor:
+        """The means of a layer's channels `(C,)` over the region, of a picture of the source's size or the source.
+
+        With `power` 2, of their squares.
+        """
+        picture = self.source if picture is None else picture
+        context = context_pixels(self.params)
+        return region_means(
+            self.network, layer, picture, self.mask, context=context, window=self.window, power=power
+        )
+
+
+def nothing(_task: Task, _after: Tensor) -> dict[str, Any]:
+    """The report of a job that was asked for nothing that could be told."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a job is done: `run` yields what it comes to; `report` tells what was reached by it.
+
+    The report is given the whole picture `(C, H, W)` as it is afterwards, and goes into the result's `info`.
+    """
+
+    run: Callable[[Task], Iterator[Progress]]
+    report: Callable[[Task, Tensor], dict[str, Any]] = nothing
