@@ -9,13 +9,14 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from dreamwire import __version__
 from dreamwire.errors import DreamError, UnreachableError
 from dreamwire.networks import NETWORKS, find_network
-from dreamwire.params import JOBS, PARAMS, Param
+from dreamwire.params import GUIDE, JOBS, PARAMS, Job, Param
 from dreamwire.presets import PRESETS, find_preset
 
 from . import commands
@@ -32,7 +33,8 @@ DEEPDREAM_ENDPOINT, else it is a place of the user's own.
 exit codes:
   {OK} done, {FAILED} refused or failed, {USAGE} wrong usage, {UNREACHABLE} no daemon, {INTERRUPTED} interrupted
 """
-DREAM_EPILOG = """\
+EPILOGS = {
+    "dream": """\
 The picture keeps its size, depth, alpha, colour profile and EXIF. Ctrl-C
 cancels the dream and leaves no picture; a second one leaves at once.
 
@@ -40,8 +42,11 @@ examples:
   deepdream dream photo.jpg -o dream.png
   deepdream dream photo.jpg -o dream.png --mask sky.png --layers blocks.4
   deepdream dream photo.jpg -o dream.png --preset swirls --octaves 5
+  deepdream dream photo.jpg -o dream.png --classes "tabby+lemon*0.5"
+  deepdream dream photo.jpg -o dream.png --guide flowers.jpg
   deepdream dream cutout.png -o dream.png --mask alpha --preview-dir frames
 """
+}
 
 
 class UsageError(Exception):
@@ -85,10 +90,12 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"deepdream {__version__}")
     subparsers = top.add_subparsers(title="commands", metavar="COMMAND")
 
-    def add(command: Callable[[Call], int], *, usage: str = "", epilog: str = "") -> Parser:
-        help_text = command.__doc__ or ""
+    def add(
+        command: Callable[[Call], int], name: str = "", about: str = "", *, usage: str = "", epilog: str = ""
+    ) -> Parser:
+        help_text = about or command.__doc__ or ""
         sub = subparsers.add_parser(
-            command.__name__,
+            name or command.__name__,
             help=help_text,
             description=help_text,
             epilog=epilog,
@@ -101,7 +108,11 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command, parser=sub)
         return sub
 
-    add_dream(add(commands.dream, usage="IN -o OUT [--mask M] [more of the below]", epilog=DREAM_EPILOG))
+    for job in JOBS.values():
+        usage = "IN -o OUT [--mask M] [more of the below]"
+        run = partial(commands.picture, job.kind)
+        add_job(add(run, job.kind, job.help, usage=usage, epilog=EPILOGS.get(job.kind, "")), job)
+    add(commands.classes).add_argument("words", nargs="*", metavar="WORD", help="parts of a name")
     add(commands.presets)
     add(commands.networks)
     add(commands.layers).add_argument(
@@ -125,37 +136,36 @@ def _help(call: Call) -> int:
     return OK
 
 
-def add_dream(dream: argparse.ArgumentParser) -> None:
-    """The arguments of `dream`, most of them from PARAMS."""
-    dream.add_argument("image", metavar="IN", help="the picture: PNG, JPEG, TIFF or WebP, 8 or 16 bit")
-    dream.add_argument("-o", "--output", required=True, metavar="OUT", help="where to write; its suffix says how")
-    dream.add_argument(
+def add_job(parser: argparse.ArgumentParser, job: Job) -> None:
+    """The arguments of a job that makes a picture of a picture, most of them from JOBS."""
+    parser.add_argument("image", metavar="IN", help="the picture: PNG, JPEG, TIFF or WebP, 8 or 16 bit")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="where to write; its suffix says how")
+    parser.add_argument(
         "-m",
         "--mask",
         metavar="M",
         help="the region: a picture of the same size, white inside, or `alpha` for IN's own",
     )
-    dream.add_argument("--preview-dir", metavar="D", help="a folder for the frames on the way to the dream")
-    dream.add_argument(
-        "--preset",
-        type=find_preset,
-        default=next(iter(PRESETS)),
-        metavar="NAME",
-        help=f"a look to begin with, which the flags below change: {', '.join(PRESETS)} (default %(default)s)",
-    )
-    add_params(dream, "dream")
-
-
-def add_params(parser: argparse.ArgumentParser, kind: str) -> None:
-    """A flag for every parameter of a kind of job; what is not given is left out."""
+    if GUIDE in job.inputs:
+        parser.add_argument("--guide", metavar="G", help=f"{GUIDE.help}; a file")
+    parser.add_argument("--preview-dir", metavar="D", help="a folder for the frames on the way to the result")
+    names = [preset.name for preset in PRESETS.values() if preset.kind == job.kind]
+    if names:
+        parser.add_argument(
+            "--preset",
+            type=find_preset,
+            default=names[0],
+            metavar="NAME",
+            help=f"a look to begin with, which the flags below change: {', '.join(names)} (default %(default)s)",
+        )
     groups = {
-        False: parser.add_argument_group("the dream"),
-        True: parser.add_argument_group("the dream, in detail"),
+        False: parser.add_argument_group("parameters"),
+        True: parser.add_argument_group("parameters, in detail"),
     }
-    for name, row in JOBS[kind].params.items():
+    for row in job.params.values():
         groups[row.advanced].add_argument(
             row.flag,
-            dest=name,
+            dest=row.name,
             type=row.parse,
             default=argparse.SUPPRESS,
             metavar=_metavar(row),

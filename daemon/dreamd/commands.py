@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dreamwire.networks import find_network
+from dreamwire.classes import search, synonyms
+from dreamwire.errors import DreamError
+from dreamwire.networks import CLASSES, find_network
 from dreamwire.params import JOBS, Param, markdown
 from dreamwire.presets import PRESETS
 from dreamwire.words import duration
@@ -20,11 +22,23 @@ from .call import FAILED, OK, Call, write
 from .terminal import Bar, table
 
 
-def dream(call: Call) -> int:
-    """Dream a picture, or the region of a mask."""
+def picture(kind: str, call: Call) -> int:
+    """Have a job of a kind make a picture of a picture."""
     from .dreaming import run  # noqa: PLC0415 - numpy and image files
 
-    return run(call)
+    return run(call, kind)
+
+
+def classes(call: Call) -> int:
+    """Find the classes that networks tell apart, by words of their names."""
+    words = " ".join(call.arguments.words)
+    found = search(words) if words else range(len(synonyms()))
+    if not found:
+        raise DreamError("bad_params", f"No class has {words!r} in its names. `deepdream classes` lists all 1000.")
+    rows = [(str(number), synonyms()[number]) for number in found]
+    value = [{"number": int(number), "name": names[0], "names": names} for number, names in rows]
+    call.result(value, table([(number, names[0], ", ".join(names[1:])) for number, names in rows], "><"))
+    return OK
 
 
 def presets(call: Call) -> int:
@@ -56,7 +70,11 @@ def layers(call: Call) -> int:
     value = []
     for name, layer in network.layers.items():
         default = name == network.default_layer
-        remarks = ["the default"] * default + ["sees something of everything"] * layer.whole
+        remarks = [
+            *["the default"] * default,
+            *["sees something of everything"] * layer.whole,
+            *["the scores of `deepdream classes`"] * (name == CLASSES),
+        ]
         row = f"{layer.field} px", f"{layer.stride} px", str(layer.channels), ", ".join(remarks)
         rows.append((name, *row))
         value.append({"name": name, "default": default, "field": layer.field} | dataclasses.asdict(layer))

@@ -1,4 +1,4 @@
-"""`deepdream dream`: from a picture file, through the daemon, to a picture file."""
+"""Commands that make a picture of a picture: from a file, through the daemon, to a file."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dreamwire.client import Client, Image, Job, JobCancelledError
+from dreamwire.client import Image, Job, JobCancelledError
 from dreamwire.crop import Box, crop
 from dreamwire.errors import DreamError
 from dreamwire.messages import Buffer, Done, Preview, PreviewIs, Progress
-from dreamwire.params import JOBS, Value, validate
+from dreamwire.params import find_job, validate
+from dreamwire.reports import told
 from dreamwire.words import where
 
 from . import codec
@@ -30,22 +31,34 @@ CANCELLED = "Cancelled; no picture was written."
 Mask = NDArray[np.float32]
 
 
-def run(call: Call) -> int:
-    """Reads, dreams, writes; tells how far it is and what it did."""
-    arguments = call.arguments
-    flags = {name: getattr(arguments, name) for name in JOBS["dream"].params if name in arguments}
-    given = {**arguments.preset.params, **flags}
-    values = validate("dream", given)
+def run(call: Call, kind: str) -> int:
+    """Reads, has the job done, writes; tells how far it is and what it did."""
+    arguments, job = call.arguments, find_job(kind)
+    given = {name: getattr(arguments, name) for name in job.params if name in arguments}
+    if "preset" in arguments:
+        given = {**arguments.preset.params, **given}
+    values = validate(kind, given)
     watch = Stopwatch()
     picture = codec.read(arguments.image)
     codec.check_output(arguments.output, picture.size)
     mask = read_mask(arguments.mask, picture)
-    part = crop(_bounds(mask, picture.size), picture.size, values)
+    guide = codec.read(arguments.guide) if getattr(arguments, "guide", None) else None
+    part = crop(kind, _bounds(mask, picture.size), picture.size, values)
     watch.lap("read")
     with recording(arguments.preview_dir, picture) as frames:
         with call.client() as client:
             watch.lap("connect")
-            done = follow(submit(client, given, picture, mask, part, preview=frames is not None), part, frames)
+            here = _slices(part)
+            submitted = client.submit(
+                kind,
+                given,
+                image=_image(picture.pixels[here]),
+                mask=None if mask is None else _image(mask[here][..., None]),
+                guide=None if guide is None else _image(guide.pixels),
+                # As many as come: the daemon sends no second one before the first has left.
+                preview=Preview(interval_ms=20) if frames is not None else None,
+            )
+            done = follow(submitted, job.words.doing, part, frames)
         watch.lap("daemon")
         box = _placed(done.box, part)
         output = done.outputs[0]
@@ -65,7 +78,7 @@ def run(call: Call) -> int:
         "notes": [*done.info["degraded"], *notes],
         "frames": frames.count if frames else 0,
     }
-    call.result(summary, _told(picture.size, summary))
+    call.result(summary, _told(job.words.done, picture.size, summary))
     return OK
 
 
@@ -94,25 +107,10 @@ def read_mask(name: str | None, picture: codec.Picture) -> Mask | None:
     return np.clip(np.nan_to_num(alpha), 0, 1)
 
 
-def submit(
-    client: Client, given: dict[str, Value], picture: codec.Picture, mask: Mask | None, part: Box, *, preview: bool
-) -> Job:
-    """Sends the part of the picture that the dream looks at, and the mask's same part."""
-    here = _slices(part)
-    return client.submit(
-        "dream",
-        given,
-        image=_image(picture.pixels[here]),
-        mask=None if mask is None else _image(mask[here][..., None]),
-        # As many as come: the daemon sends no second one before the first has left.
-        preview=Preview(interval_ms=20) if preview else None,
-    )
-
-
-def follow(job: Job, part: Box, frames: Frames | None) -> Done:
+def follow(job: Job, doing: str, part: Box, frames: Frames | None) -> Done:
     """Shows how far a job is until it is done; Ctrl-C cancels it, a second one leaves at once."""
     cancelling = False
-    with Bar("Dreaming") as bar, Interruption() as interruption:
+    with Bar(doing) as bar, Interruption() as interruption:
         while True:
             try:
                 event = job.next(0.1)
@@ -222,15 +220,16 @@ def _pixels(frame: Buffer, shape: tuple[int, int, int], dtype: str) -> NDArray[A
     return np.frombuffer(frame, dtype).reshape(shape)
 
 
-def _told(size: tuple[int, int], summary: dict[str, Any]) -> str:
+def _told(did: str, size: tuple[int, int], summary: dict[str, Any]) -> str:
     height, width = size
     info, seconds = summary["info"], summary["seconds"]
     total = sum(seconds[name] for name in ("read", "connect", "daemon", "write"))
     frames = f", with {summary['frames']} frames on the way" if summary["frames"] else ""
     return "\n".join(
         [
-            f"Dreamt {100 * summary['share']:.3g}% of {width}x{height} pixels with {info['objective']} of"
+            f"{did} {100 * summary['share']:.3g}% of {width}x{height} pixels with {info['objective']} of"
             f" {info['network']} in {total:.1f} s: {summary['output']}{frames}",
+            *told(info),
             *(f"Note: {note}" for note in summary["notes"]),
         ]
     )

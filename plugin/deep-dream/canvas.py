@@ -217,7 +217,7 @@ class Source:
         """What of the picture has to travel: the region with what the network sees around it."""
         inside = self.region.at(self.picture.left, self.picture.top)
         size = self.picture.height, self.picture.width
-        top, left, height, width = crop(inside.box, size, settings.params)
+        top, left, height, width = crop("dream", inside.box, size, settings.params)
         return Place(left + self.picture.left, top + self.picture.top, width, height)
 
     def pixels(self, place: Place, scale: float = 1.0, dtype: str = "") -> Pixels:

@@ -167,7 +167,7 @@ def test_sending_only_the_crop_gives_the_dream_of_the_whole_to_the_bit(client: C
     source = picture(400, 420, dtype="float32")
     mask = np.zeros((400, 420, 1), np.float32)
     mask[190:220, 200:240] = 1
-    top, left, height, width = crop((190, 200, 30, 40), (400, 420), validate("dream", params))
+    top, left, height, width = crop("dream", (190, 200, 30, 40), (400, 420), validate("dream", params))
     assert height < 400
     here = np.s_[top : top + height, left : left + width]
     whole = last(client.submit("dream", params, image=image(source), mask=image(mask)))

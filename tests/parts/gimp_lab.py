@@ -48,7 +48,7 @@ class Lab:
         assert self.client is not None
         values = validate("dream", BRIEF | params)
         height, width = picture.shape[:2]
-        here = _slices(crop(bounds(mask), (height, width), values))
+        here = _slices(crop("dream", bounds(mask), (height, width), values))
         *_, done = self.client.submit("dream", values, image=_image(picture[here]), mask=_image(mask[here]))
         assert isinstance(done, Done)
         dream = picture.copy()

@@ -32,7 +32,7 @@ LAYERS = {
     "wire": Layer(
         "dreamwire dreamwire.classes dreamwire.client dreamwire.crop dreamwire.errors dreamwire.geometry"
         " dreamwire.launch dreamwire.networks dreamwire.params dreamwire.paths dreamwire.presets dreamwire.texts"
-        " dreamwire.words dreamwire.zmtp",
+        " dreamwire.reports dreamwire.words dreamwire.zmtp",
         layers="sockets header",
     ),
     "header": Layer("dreamwire.messages", layers="wire", packages="msgpack"),

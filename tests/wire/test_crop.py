@@ -34,7 +34,7 @@ FAR = context_pixels(SHORT)
     ],
 )
 def test_crop(region: Box, size: tuple[int, int], expected: Box) -> None:
-    assert expected == crop(region, size, SHORT)
+    assert expected == crop("dream", region, size, SHORT)
 
 
 @st.composite
@@ -61,7 +61,7 @@ dreams = st.fixed_dictionaries(
 def test_any_crop(where: tuple[Box, tuple[int, int]], values: Mapping[str, int | float | str]) -> None:
     region, size = where
     context = context_pixels(values)
-    cropped = crop(region, size, values)
+    cropped = crop("dream", region, size, values)
     for axis in (0, 1):
         start, length = region[axis], region[axis + 2]
         first, extent = cropped[axis], cropped[axis + 2]
@@ -77,6 +77,6 @@ def test_a_crop_of_a_crop_is_itself(
     where: tuple[Box, tuple[int, int]], values: Mapping[str, int | float | str]
 ) -> None:
     region, size = where
-    top, left, height, width = crop(region, size, values)
+    top, left, height, width = crop("dream", region, size, values)
     inside = region[0] - top, region[1] - left, region[2], region[3]
-    assert (0, 0, height, width) == crop(inside, (height, width), values)
+    assert (0, 0, height, width) == crop("dream", inside, (height, width), values)

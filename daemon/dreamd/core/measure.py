@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from .gradient import Network
 from .plan import Extent, Plan
+from .pyramid import resize, resize_mask
 from .region import pieces, region_of, whole
 
 
@@ -28,3 +31,18 @@ def region_means(
         total = total + plan.sums(network, layer, picture[box.index], power)
         count += float(plan.grid.weights[layer].sum())
     return total / count
+
+
+def at_size(picture: Tensor, mask: Tensor, side: int, around: int) -> tuple[Tensor, Tensor]:
+    """The region of a picture `(C, H, W)` and its mask, so large that the region's box is about `side`² pixels.
+
+    So a region of any size is shown as large as the pictures that a network was trained on, with up to `around`
+    pixels, at that size, of what lies around it. Differentiable to the picture. Raises `EmptyRegionError`.
+    """
+    mask, region = region_of(mask)
+    scale = side / math.sqrt(region.area)
+    margin = math.ceil(around / scale)
+    box = region.grow(margin, margin).clip(whole(mask))
+    size = [max(1, round(extent * scale)) for extent in (box.height, box.width)]
+    mode = "bilinear" if scale < 1 else "bicubic"
+    return resize(picture[box.index], size, mode), resize_mask(mask[box.index], size)

@@ -33,7 +33,7 @@ def report(task: Task, after: Tensor) -> dict[str, Any]:
     wanted = class_weights(task.params)
     if not wanted:
         return {}
-    before, now = (task.means(CLASSES, picture).softmax(0) for picture in (task.source, after))
+    before, now = task.probabilities(), task.probabilities(after)
     return {"classes": {class_name(each): [float(before[each]), float(now[each])] for each in wanted}}
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from dreamwire.params import Value, context_pixels
+from dreamwire.networks import CLASSES
+from dreamwire.params import SURROUNDINGS, Value, context_pixels
 
-from ..core.measure import region_means
+from ..core.measure import at_size, region_means
 from ..core.progress import Progress
 from ..models import LoadedNetwork
 
@@ -39,6 +40,17 @@ class Task:
         return region_means(
             self.network, layer, picture, self.mask, context=context, window=self.window, power=power
         )
+
+    def probabilities(self, picture: Tensor | None = None) -> Tensor:
+        """How probable each class is in the region `(1000,)`, of a picture of the source's size or the source.
+
+        The region is shown as large as the pictures that the network was trained on, with a little of what lies
+        around it.
+        """
+        side = self.network.row.classes_at
+        shown, mask = at_size(self.source if picture is None else picture, self.mask, side, SURROUNDINGS)
+        scores = region_means(self.network, CLASSES, shown, mask, context=SURROUNDINGS, window=self.window)
+        return scores.softmax(0)
 
 
 def nothing(_task: Task, _after: Tensor) -> dict[str, Any]:

@@ -175,16 +175,18 @@ class Client:
         *,
         image: Image,
         mask: Image | None = None,
+        guide: Image | None = None,
         preview: Preview | None = None,
         keep: bool = False,
         job: str | None = None,
     ) -> Job:
         """Sends a job; with `keep` it goes on when this connection ends, and can be attached to by its id.
 
-        `mask` is of the image's size and one channel, all of the image if None. Raises `DreamError` if the daemon
-        refuses the job, `ConnectionError` if it is gone.
+        `mask` is of the image's size and one channel, all of the image if None; `guide` is of any size. Raises
+        `DreamError` if the daemon refuses the job, `ConnectionError` if it is gone.
         """
-        given = {"image": image} if mask is None else {"image": image, "mask": mask}
+        offered = {"image": image, "mask": mask, "guide": guide}
+        given = {name: each for name, each in offered.items() if each is not None}
         submit = Submit(
             job=job or str(uuid.uuid4()),
             kind=kind,

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .params import Value, context_pixels
+from .params import Value, context_pixels, find_job, surroundings
 
 #: Top, left, height, width.
 Box = tuple[int, int, int, int]
 
 
-def crop(region: Box, size: tuple[int, int], values: Mapping[str, Value]) -> Box:
+def crop(kind: str, region: Box, size: tuple[int, int], values: Mapping[str, Value]) -> Box:
     """The part of a picture of `size` (height, width) that a job with these validated parameters looks at.
 
-    Sending this part, with the mask's same part, gives the dream that the whole picture gives, to the bit.
+    Sending this part, with the mask's same part, gives what the whole picture gives, to the bit.
     """
-    context = context_pixels(values)
     top, left, height, width = region
+    context = 0
+    if find_job(kind).sees == "field":
+        context = context_pixels(values)
+    elif find_job(kind).sees == "surroundings":
+        context = surroundings(values, height, width)
     bottom, right = min(top + height + context, size[0]), min(left + width + context, size[1])
     top, left = max(0, top - context), max(0, left - context)
     return top, left, bottom - top, right - left

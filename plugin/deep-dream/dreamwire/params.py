@@ -18,6 +18,11 @@ from .words import nearest
 
 Kind = Literal["int", "float", "choice", "network", "layers", "channels", "classes"]
 Value = int | float | str
+#: What a job looks at besides its region: all that its layers see, what is shown of the region's surroundings when
+#: it is classified, or nothing.
+Sees = Literal["field", "surroundings", "nothing"]
+#: How much is shown around a region that is classified, in pixels at the size at which the network sees it.
+SURROUNDINGS = 56
 
 
 @dataclass(frozen=True)
@@ -249,14 +254,27 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Words:
+    """What a job does, as people are told while it does it and when it is done."""
+
+    doing: str
+    done: str
+
+
+@dataclass(frozen=True)
 class Job:
-    """One kind of job: its parameters, which are rows of PARAMS with the job's own defaults, and its pixels."""
+    """One kind of job: its parameters, which are rows of PARAMS with the job's own defaults, and its pixels.
+
+    `sees` is how much around its region it looks at, as `context_pixels` has it.
+    """
 
     kind: str
     label: str
+    words: Words
     help: str
     params: Mapping[str, Param]
     inputs: tuple[Input, ...]
+    sees: Sees
 
 
 IMAGE = Input("image", "the picture: gray, RGB, or either with alpha, R'G'B' as sRGB encodes it")
@@ -267,17 +285,25 @@ LEAST_GUIDE = 32
 
 
 def _job(
-    kind: str, label: str, help: str, names: str, inputs: tuple[Input, ...] = (IMAGE, MASK), **defaults: Value
+    kind: str,
+    label: str,
+    words: Words,
+    help: str,
+    names: str,
+    inputs: tuple[Input, ...] = (IMAGE, MASK),
+    sees: Sees = "field",
+    **defaults: Value,
 ) -> tuple[str, Job]:
     """A row of JOBS: `names` are those of its parameters, `defaults` what is its own."""
     rows = {name: PARAMS[name] for name in names.split()}
     rows |= {name: replace(rows[name], default=value) for name, value in defaults.items()}
-    return kind, Job(kind, label, help, rows, inputs)
+    return kind, Job(kind, label, words, help, rows, inputs, sees)
 
 
 JOBS: Mapping[str, Job] = dict((
     _job(
-        "dream", "Deep Dream", "Let the network enhance what it sees in the region.",
+        "dream", "Deep Dream", Words("Dreaming", "Dreamt"),
+        "Let the network enhance what it sees in the region.",
         "network layers channels classes guide_match guide_weight octaves octave_scale steps step_size jitter"
         " smoothing levels colour seed strength edge precision context window",
         (IMAGE, MASK, GUIDE),
@@ -363,21 +389,26 @@ def seen_layers(values: Mapping[str, Value]) -> list[Layer]:
 
 def context_share(values: Mapping[str, Value]) -> float:
     """The share of what a layer sees that windows show, 0 to 1."""
-    return 0.5 if values["context"] == "fast" else 1.0
+    return 0.5 if values.get("context") == "fast" else 1.0
 
 
 def context_pixels(values: Mapping[str, Value]) -> int:
-    """How many pixels around a region a job with these validated parameters looks at, at the picture's own size.
+    """How many pixels around a region a dream with these validated parameters looks at, at the picture's own size.
 
-    A client may send this much around the region instead of the whole picture, and gets the same dream to the
-    bit. At the coarsest octave a layer sees furthest; jitter and the network's grid, which windows are snapped
-    to, come on top.
+    At the coarsest octave a layer sees furthest; jitter and the network's grid, which windows are snapped to, come
+    on top.
     """
     layers = seen_layers(values)
     sees = max(max(layer.before, layer.after) for layer in layers) * context_share(values)
     grid = math.lcm(*(layer.stride for layer in layers))
-    scale = float(values["octave_scale"]) ** (int(values["octaves"]) - 1)
-    return math.ceil((sees + 2 * grid + int(values["jitter"])) * scale)
+    scale = float(values.get("octave_scale", 1.0)) ** (int(values.get("octaves", 1)) - 1)
+    return math.ceil((sees + 2 * grid + int(values.get("jitter", 0))) * scale)
+
+
+def surroundings(values: Mapping[str, Value], height: int, width: int) -> int:
+    """The same when a region of this size is classified: shown as large as what the network was trained on."""
+    scale = find_network(str(values["network"])).classes_at / math.sqrt(height * width)
+    return math.ceil((SURROUNDINGS + 2) / scale)
 
 
 def markdown(kind: str) -> str:

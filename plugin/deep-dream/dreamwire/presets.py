@@ -18,13 +18,15 @@ from .words import nearest
 class Preset:
     """A look: its name for programs, its label for people, what it makes of a picture, and how.
 
-    `params` are those of a dream that differ from their defaults, and go before `validate` like any others.
+    `params` are those of a job of its `kind` that differ from their defaults, and go before `validate` like any
+    others.
     """
 
     name: str
     label: str
     help: str
     params: Mapping[str, Value]
+    kind: str = "dream"
 
     @property
     def flags(self) -> str:
