@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -293,6 +294,12 @@ def test_a_picture_is_reduced_as_gimp_reduces_it(lab: Lab, code: str) -> None:
     assert box == fake_box
     unit = 1.0 if real.max() > 2 else 1 / 255
     same(real, fake, AVERAGES * unit)
+
+
+def test_nobody_sees_the_fake_afterwards() -> None:
+    with faked() as modules:
+        assert sys.modules["canvas"] is modules.canvas
+    assert {"gi", "gi.repository", *vars(modules)}.isdisjoint(sys.modules)
 
 
 def both(lab: Lab, code: str) -> tuple[Any, Any]:
