@@ -140,7 +140,9 @@ class Source:
     def check(self) -> None:
         """Raises `RefusalError` when the layer is no more."""
         if not self.image.is_valid():
-            raise RefusalError(f"The image of the layer “{self._name}” was closed before it was dreamt.")
+            raise RefusalError(
+                f"The image of the layer “{self._name}” was closed before it was dreamt. Open it again, and dream."
+            )
         if not self.layer.is_valid():
             raise RefusalError(
                 f"The layer “{self._name}” was deleted before it was dreamt. Edit > Undo brings it back."

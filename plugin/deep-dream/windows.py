@@ -77,7 +77,7 @@ def explain(message: str, command: str = "") -> None:
     content.set_border_width(GAP)
     if command:
         entry = Gtk.Entry(text=command, editable=False, hexpand=True, width_chars=min(70, len(command) + 2))
-        line = row(entry, button("_Copy", lambda: copy(command)))
+        line = row(entry, button("C_opy", lambda: copy(command)))
         line.set_child_packing(entry, True, True, 0, Gtk.PackType.START)
         content.pack_start(label("Type this into a terminal:"), False, False, 0)
         content.pack_start(line, False, False, 0)
@@ -301,7 +301,7 @@ class AboutWindow(Talking):
         area.set_min_content_width(620)
         area.add(self._text)
         buttons = row(
-            button("_Copy diagnostics", lambda: copy(self.diagnostics)),
+            button("Copy _diagnostics", lambda: copy(self.diagnostics)),
             button("_Refresh", self.refresh),
             button("_Close", self.close),
             gap=6,

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image as Picture
 
+from dreamd.sample import cloudscape
+from gimp_desk import BRIEF, KEYS, Desk
 from gimp_lab import Lab
 from real_daemon import Daemon
 from real_gimp import Gimp, System, systems
@@ -61,3 +64,31 @@ def lab(gimp: Gimp, shared_daemon: Daemon) -> Iterator[Lab]:
         lab = Lab(gimp, client)
         yield lab
         lab("forget()")
+
+
+# With a window
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "cloud.png"
+    Picture.fromarray(cloudscape()[0]).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def window(system: System, make_gimp: Callable[..., Gimp], cloud: Path, shared_daemon: Daemon) -> Desk:
+    """A GIMP with a window."""
+    gimp = make_gimp(system, window=True, keys=KEYS)
+    picture = gimp.folder / "cloud.png"
+    picture.write_bytes(cloud.read_bytes())
+    return Desk(gimp, picture, shared_daemon)
+
+
+@pytest.fixture
+def desk(window: Desk) -> Iterator[Desk]:
+    """The same with the picture open, its cloud selected, and a brief dream in memory."""
+    window.remember(**BRIEF)
+    window.open()
+    yield window
+    window.close()

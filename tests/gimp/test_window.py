@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image as Picture
 
-from dreamd.sample import cloudscape
 from dreamwire.client import Done, Image
 from gimp_desk import (
     ABOUT,
@@ -33,31 +31,6 @@ from gimp_desk import (
 from real_daemon import Daemon
 from real_gimp import Gimp, GimpError, System, wait_for
 from weights_server import ROW, published, serve
-
-
-@pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pictures") / "cloud.png"
-    Picture.fromarray(cloudscape()[0]).save(path)
-    return path
-
-
-@pytest.fixture(scope="session")
-def window(system: System, make_gimp: Callable[..., Gimp], cloud: Path, shared_daemon: Daemon) -> Desk:
-    """A GIMP with a window."""
-    gimp = make_gimp(system, window=True, keys=KEYS)
-    picture = gimp.folder / "cloud.png"
-    picture.write_bytes(cloud.read_bytes())
-    return Desk(gimp, picture, shared_daemon)
-
-
-@pytest.fixture
-def desk(window: Desk) -> Iterator[Desk]:
-    """The same with the picture open, its cloud selected, and a brief dream in memory."""
-    window.remember(**BRIEF)
-    window.open()
-    yield window
-    window.close()
 
 
 def test_the_menu_has_every_entry(window: Desk) -> None:

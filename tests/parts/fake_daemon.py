@@ -10,7 +10,7 @@ from pathlib import Path
 
 import zmq
 
-from dreamwire.messages import Hello, Message, Welcome, decode, encode
+from dreamwire.messages import Error, ErrorIs, Hello, Message, Welcome, decode, encode
 
 Answers = Callable[[Message], Message]
 
@@ -49,3 +49,13 @@ def of_version(version: str, otherwise: Answers) -> Answers:
         return otherwise(message)
 
     return answer
+
+
+def of_protocol(version: int) -> Answers:
+    """Answers of a daemon that speaks this version of the protocol alone."""
+
+    refusal = (
+        f"The daemon (9.0) speaks version {version} of the protocol, gimp 0.1.0 speaks 1. Install the same"
+        " version of both, then run `deepdream stop`, or end the process 4711."
+    )
+    return lambda _: ErrorIs(error=Error("version", refusal))

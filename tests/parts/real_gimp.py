@@ -65,11 +65,14 @@ class System:
     name: str
     root: Path | None
 
-    def command(self, argv: Sequence[str], shared: Sequence[Path], *, bare: bool = True) -> list[str]:
+    def command(
+        self, argv: Sequence[str], shared: Sequence[Path], *, bare: bool = True, stays: bool = False
+    ) -> list[str]:
         """How to run `argv` there, with the folders `shared` at their own places, and a process table of its own.
 
-        What is run ends with the command, whatever it started, and so do all mounts. `/tmp/host` is the machine
-        itself, for a daemon that GIMP starts. With `bare` its Python has neither pyzmq nor msgpack.
+        What is run ends with the command, whatever it started, and so do all mounts; with `stays`, only when it is
+        killed, for a daemon that outlives the GIMP that started it. `/tmp/host` is the machine itself, for such a
+        daemon. With `bare` its Python has neither pyzmq nor msgpack.
         """
         if self.root is None:
             return list(argv)
@@ -84,7 +87,8 @@ class System:
             lines.append(f"mount --bind {root}/usr/lib/python3/bare-packages {root}/usr/lib/python3/dist-packages")
         for folder in shared:
             lines.append(f"mkdir -p {root}{folder} && mount --bind {folder} {root}{folder}")
-        script = "\n".join(["set -e", *lines, f'chroot {root} "$@"', "exit $?"])
+        end = "sleep infinity" if stays else "exit $?"
+        script = "\n".join(["set -e", *lines, "set +e", f'chroot {root} "$@"', end])
         # The shell stays: the first process of a process table is spared most signals, which GIMP and Xvfb need.
         unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh"]
         # It ends with the tests too, should they be killed.
@@ -205,7 +209,7 @@ class Gimp:
 
     def _start(self, argv: Sequence[str]) -> None:
         with (self.folder / "gimp.out").open("ab") as output:
-            command = self.system.command(argv, self._shared, bare=self.bare)
+            command = self.system.command(argv, self._shared, bare=self.bare, stays=True)
             self._processes.append(
                 subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=self._environment, cwd="/")
             )

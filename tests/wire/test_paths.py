@@ -181,6 +181,11 @@ class TestSecureDir:
         with pytest.raises(PermissionError, match="is not a folder"):
             paths.secure_dir(home / "file")
 
+    def test_a_folder_that_cannot_be_made_is_refused(self, home: Path) -> None:
+        (home / "file").touch()
+        with pytest.raises(PermissionError, match=r"file/run cannot be made: Not a directory\. Mend"):
+            paths.secure_dir(home / "file" / "run")
+
     @as_root
     def test_the_folder_of_another_user_is_refused(self, home: Path) -> None:
         (home / "theirs").mkdir(mode=0o700)

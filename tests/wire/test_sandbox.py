@@ -17,8 +17,7 @@ import pytest
 from dreamwire import launch, paths
 from dreamwire.client import Client
 from dreamwire.errors import DreamError, UnreachableError
-from dreamwire.messages import Error, ErrorIs
-from fake_daemon import fake_daemon
+from fake_daemon import fake_daemon, of_protocol
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sandboxes of Linux")
 
@@ -145,8 +144,7 @@ def test_a_daemon_that_was_not_to_be_started_has_its_command(home: Path) -> None
 
 def test_a_daemon_of_another_version_is_to_be_stopped(home: Path) -> None:
     command = installed(home)
-    refusal = ErrorIs(error=Error("version", "The daemon speaks version 9."))
-    with fake_daemon(home, lambda _: refusal) as endpoint, pytest.raises(DreamError) as caught:
+    with fake_daemon(home, of_protocol(9)) as endpoint, pytest.raises(DreamError) as caught:
         Client(endpoint)
     assert caught.value.command == f"{command} stop --endpoint {endpoint}"
 

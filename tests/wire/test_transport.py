@@ -18,6 +18,8 @@ import zmq
 
 import dreamwire
 from dreamwire import transport as transport_module
+from dreamwire.client import Client
+from dreamwire.errors import UnreachableError
 from dreamwire.transport import Choice, PyzmqTransport, Transport, connect, parse_endpoint
 from dreamwire.zmtp import Buffer, Frames, ZmtpDealer
 
@@ -267,6 +269,33 @@ def test_peer_too_busy_to_accept(prefer: Choice) -> None:
             with pytest.raises(ConnectionError, match="cannot be reached") as caught:
                 connect(f"ipc://{folder}/socket", prefer=prefer, timeout=0.5)
     assert not isinstance(caught.value, ConnectionRefusedError)  # no reason to start another daemon
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a socket's mode may mean nothing")
+def test_socket_of_another_user(prefer: Choice) -> None:
+    with tempfile.TemporaryDirectory(prefix="dd-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/socket")
+        listener.listen()
+        Path(folder, "socket").chmod(0)
+        with as_nobody(), pytest.raises(PermissionError):
+            connect(f"ipc://{folder}/socket", prefer=prefer)
+        with (
+            as_nobody(),
+            pytest.raises(UnreachableError, match="belongs to another one"),
+        ):
+            Client(f"ipc://{folder}/socket")
+
+
+@contextlib.contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may connect to every socket: for a moment this process is not root."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 def test_path_that_is_no_socket(prefer: Choice) -> None:

@@ -135,7 +135,10 @@ class Client:
         except ValueError as error:
             raise UnreachableError(str(error)) from error
         except PermissionError as error:
-            raise UnreachableError(f"The daemon at {self.endpoint} belongs to another user.") from error
+            raise UnreachableError(
+                f"This user may not use the daemon at {self.endpoint}, which belongs to another one. Leave"
+                " DEEPDREAM_ENDPOINT and --endpoint away to have a daemon of your own."
+            ) from error
         except ConnectionRefusedError:
             return None  # nobody listens
         except OSError as error:

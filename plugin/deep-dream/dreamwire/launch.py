@@ -63,7 +63,7 @@ def start(endpoint: str, answers: Callable[[], bool]) -> None:
         by_hand = typed("serve", "--endpoint", endpoint)
         raise UnreachableError(
             f"No Deep Dream daemon answers at {endpoint}, and this GIMP may not start one, because it is a"
-            f" {sandbox}. Start it in a terminal, leave that open, and try again: `{by_hand}`",
+            f" {sandbox}. Start it in a terminal by `{by_hand}`, leave that open, and try again.",
             by_hand,
         )
     log_dir = paths.log_dir()

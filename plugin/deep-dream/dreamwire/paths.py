@@ -11,7 +11,6 @@ which there is a folder that both sides see.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import stat
@@ -26,6 +25,7 @@ SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
 #: For Windows, where libzmq has no ipc, and for sandboxes; a port of the range that no service has registered.
 LOOPBACK_ENDPOINT = "tcp://127.0.0.1:47615"
 FLATPAK_INFO = Path("/.flatpak-info")
+ANOTHER = "name another folder (DEEPDREAM_RUNTIME for the daemon's socket, DEEPDREAM_DATA for weights)"
 
 
 def sandbox() -> str:
@@ -128,11 +128,15 @@ def secure_dir(path: Path) -> Path:
     """Makes `path` a folder that only this user can enter (mode 0700), and returns it.
 
     A folder of ours that others may enter is closed to them. Raises `PermissionError` for a symbolic link,
-    for anything but a folder, and for a folder of somebody else. On Windows the folder is only made: what lies
-    in a profile is the user's own already.
+    for anything but a folder, for a folder of somebody else, and for one that cannot be made. On Windows the
+    folder is only made: what lies in a profile is the user's own already.
     """
-    with contextlib.suppress(FileExistsError):
+    try:
         path.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise PermissionError(f"{path} cannot be made: {error.strerror}. Mend that, or {ANOTHER}.") from error
     if sys.platform == "win32":
         return path
     found = path.lstat()
@@ -152,10 +156,7 @@ def secure_dir(path: Path) -> Path:
 
 
 def _unsafe(path: Path, what: str, why: str) -> PermissionError:
-    return PermissionError(
-        f"{path} {what}, so it is not used: {why}. Remove it, or name another folder"
-        f" (DEEPDREAM_RUNTIME for the daemon's socket, DEEPDREAM_DATA for weights)."
-    )
+    return PermissionError(f"{path} {what}, so it is not used: {why}. Remove it, or {ANOTHER}.")
 
 
 def _temporary() -> Path:

@@ -74,8 +74,9 @@ def connect(
     nothing of what is sent. Received frames have at most `max_frame` bytes. The environment's
     DEEPDREAM_TRANSPORT overrides `prefer`, to find out where a fault lies.
 
-    Raises ConnectionRefusedError if nobody listens, another ConnectionError if who listens there is no ROUTER
-    or does not answer, ValueError if the endpoint is none, ImportError if pyzmq is asked for and not usable.
+    Raises ConnectionRefusedError if nobody listens, PermissionError if this user may not connect, another
+    ConnectionError if who listens there is no ROUTER or does not answer, ValueError if the endpoint is none,
+    ImportError if pyzmq is asked for and not usable.
     """
     address = parse_endpoint(endpoint)
     choice = os.environ.get("DEEPDREAM_TRANSPORT") or prefer
@@ -107,7 +108,7 @@ def parse_endpoint(endpoint: str) -> Address:
 
 
 def _dial(endpoint: str, address: Address, timeout: float) -> socket.socket:
-    """A connected stream socket, or a ConnectionError."""
+    """A connected stream socket, or a ConnectionError or PermissionError."""
     try:
         if isinstance(address, tuple):
             stream = socket.create_connection(address, timeout)
@@ -126,6 +127,8 @@ def _dial(endpoint: str, address: Address, timeout: float) -> socket.socket:
         return stream
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise _nobody(endpoint) from error
+    except PermissionError:
+        raise
     except OSError as error:
         raise ConnectionError(f"{endpoint} cannot be reached: {error.strerror or error}.") from error
 
