@@ -20,7 +20,7 @@ from .core.progress import Progress
 from .core.pyramid import resize
 from .core.region import EmptyRegionError
 from .devices import Attempt, NetworkCache, choose_dtype
-from .kinds import KINDS, Task
+from .kinds import KINDS, Kind, Task
 from .models import LoadedNetwork
 from .pixels import Picture, encode, to_frame
 
@@ -56,9 +56,9 @@ class Run:
     def result(self) -> Done:
         """Runs the job to its end. Raises `JobCancelledError`, `DreamError`, and torch's errors without memory."""
         started = time.monotonic()
-        picture, task = self._task()
-        alpha = self._alpha(picture, task.mask)
         kind = KINDS[self._submit.kind]
+        picture, task = self._task(kind)
+        alpha = self._alpha(picture, task.mask)
         loaded = time.monotonic()
         try:
             last = self._follow(kind.run(task), alpha)
@@ -68,12 +68,13 @@ class Run:
                 "There is nothing to dream: the mask is empty, or the picture is transparent where it is not."
                 " Select a part of the picture.",
             ) from None
-        cut_out = alpha[last.region.index] if self._params["edge"] == "alpha" and alpha is not None else None
-        changed = task.mask[last.region.index] > 0
+        cut_out = alpha[last.region.index] if self._cuts_out and alpha is not None else None
         after = task.source.clone()
-        after[last.region.index] = last.picture()
+        changed, made = task.mask[last.region.index] > 0, last.picture()
+        if made.shape[0] == after.shape[0]:
+            after[last.region.index] = made
         report = kind.report(task, after)
-        pixels = picture.replaced(last.region.top, last.region.left, last.picture(), changed, cut_out)
+        pixels = kind.onto(picture).replaced(last.region.top, last.region.left, made, changed, cut_out)
         seconds = {"load": round(loaded - started, 4), "dream": round(time.monotonic() - loaded, 4)}
         return Done(
             job=self._submit.job,
@@ -92,24 +93,31 @@ class Run:
             self._channel.send(ProgressIs(job=self._submit.job, state="loading"))
         return self._cache.get(name, device, dtype)
 
-    def _task(self) -> tuple[Picture, Task]:
+    def _task(self, kind: Kind) -> tuple[Picture, Task]:
         """The picture as it came, and what is to be done to it on the device; transparent pixels are outside."""
         device = self._attempt.device
         given = {
             array.name: Picture.read(array, self._submit.frames[array.frame]) for array in self._submit.inputs
         }
         picture = given["image"]
-        colour = picture.colour(device)
-        mask = given["mask"].mask(device) if "mask" in given else colour.new_ones(colour.shape[1:])
+        mask = (
+            given["mask"].mask(device) if "mask" in given else torch.ones(picture.pixels.shape[:2], device=device)
+        )
         if (alpha := picture.alpha(device)) is not None:
             mask = mask * (alpha[0] > 0)
+        picture, mask = kind.prepare(self._params, picture, mask)
         guide = given["guide"].colour(device) if "guide" in given else None
+        colour = picture.colour(device)
         return picture, Task(self._params, colour, mask, self._network(), self._attempt.window, guide)
+
+    @property
+    def _cuts_out(self) -> bool:
+        return self._params.get("edge") == "alpha"
 
     def _alpha(self, picture: Picture, mask: Tensor) -> Tensor | None:
         """The alpha of the result `(1, H, W)`: the picture's, or a cut-out by the mask if that is wanted."""
         alpha = picture.alpha(mask.device)
-        if self._params["edge"] != "alpha":
+        if not self._cuts_out:
             return alpha
         if alpha is None:
             raise DreamError(

@@ -94,6 +94,15 @@ def region_of(mask: Tensor) -> tuple[Tensor, Box]:
     return mask, region
 
 
+def lay(source: Tensor, made: Tensor, mask: Tensor, *, blended: bool = True) -> Tensor:
+    """`made (C, h, w)` laid over a source by a mask `(h, w)`, whose pixels keep their bits where the mask is 0.
+
+    Whoever lays the mask over the result himself wants it not `blended`: then every mask above 0 counts as 1.
+    """
+    changed = source + mask * (made - source) if blended else made
+    return torch.where(mask > 0, changed, source)
+
+
 def pieces(inside: Tensor, context: int) -> list[Box]:
     """Disjoint boxes that together hold every true pixel of `inside (H, W)`, in reading order.
 

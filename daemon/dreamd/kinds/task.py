@@ -14,6 +14,7 @@ from dreamwire.params import SURROUNDINGS, Value, context_pixels
 from ..core.measure import at_size, region_means
 from ..core.progress import Progress
 from ..models import LoadedNetwork
+from ..pixels import Picture
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Task:
     network: LoadedNetwork
     window: int
     guide: Tensor | None = None
+
+    @property
+    def blended(self) -> bool:
+        """Whether the mask is to be laid over the result here; see `core.region.lay`."""
+        return self.params.get("edge", "blended") == "blended"
 
     def means(self, layer: str, picture: Tensor | None = None, *, power: int = 1) -> Tensor:
         """The means of a layer's channels `(C,)` over the region, of a picture of the source's size or the source.
@@ -58,12 +64,21 @@ def nothing(_task: Task, _after: Tensor) -> dict[str, Any]:
     return {}
 
 
+def as_it_came(_params: Mapping[str, Value], picture: Picture, mask: Tensor) -> tuple[Picture, Tensor]:
+    """The picture and the region as they came."""
+    return picture, mask
+
+
 @dataclass(frozen=True)
 class Kind:
     """How a job is done: `run` yields what it comes to; `report` tells what was reached by it.
 
-    The report is given the whole picture `(C, H, W)` as it is afterwards, and goes into the result's `info`.
+    `prepare` makes of the picture that came, and of the region `(H, W)`, those that the job works on. `onto` makes of
+    that picture the one that the region's pixels are put onto, all others of which are left away. The report is
+    given the colours `(C, H, W)` of the picture worked on as they are afterwards, and goes into the result's `info`.
     """
 
     run: Callable[[Task], Iterator[Progress]]
     report: Callable[[Task, Tensor], dict[str, Any]] = nothing
+    prepare: Callable[[Mapping[str, Value], Picture, Tensor], tuple[Picture, Tensor]] = as_it_came
+    onto: Callable[[Picture], Picture] = lambda picture: picture
