@@ -1,4 +1,4 @@
-"""Stands for GIMP, as small as `canvas.py` and the helpers of `inside_gimp.py` need it.
+"""Stands for GIMP, as small as `canvas.py`, `runs.py` and the helpers of `inside_gimp.py` need it.
 
 There are images in 8 bit and in linear floats, layers in groups, masks, channels, selections and parasites. There
 are no filters and no feather; groups show nothing, nothing is drawn or composed, a profile or a palette changes no
@@ -29,6 +29,8 @@ LayerMode = Enum("LayerMode", "NORMAL")
 #: With the parts of babl's names for layers and for masks.
 Precision = Enum("Precision", {"U8_NON_LINEAR": ("'", "u8"), "FLOAT_LINEAR": ("", "float")})
 
+RunMode = Enum("RunMode", "INTERACTIVE NONINTERACTIVE WITH_LAST_VALS")
+
 _numbers = count(1)
 _images: list[Image] = []
 
@@ -53,6 +55,26 @@ def edit_paste(drawable: Drawable, _into: bool) -> list[Layer]:
     image = drawable.get_image()
     image.floating = Layer(image, "Floating Selection", image.new_buffer("RGBA", 1, 1))
     return [image.floating]
+
+
+def progress_init(_text: str) -> None:
+    """Nobody sees how far it is."""
+
+
+def progress_set_text(_text: str) -> None:
+    pass
+
+
+def progress_update(_fraction: float) -> None:
+    pass
+
+
+def progress_end() -> None:
+    pass
+
+
+def displays_flush() -> None:
+    """There are none."""
 
 
 class Image:

@@ -1,4 +1,4 @@
-"""Stands for GTK, GLib, GdkPixbuf and GimpUi, as small as `dialog.py` needs them.
+"""Stands for GTK, GLib, GdkPixbuf and GimpUi, as small as `dialog.py` and `loop.py` need them.
 
 Widgets keep what they are given, and tell those who are connected; nothing is laid out or drawn. Timers are
 driven by hand: `pass_time`. That the real ones do what is believed here, tests/gimp/test_window.py shows: without
@@ -7,6 +7,7 @@ a screen there is nothing to hold this against.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -26,10 +27,6 @@ class Error(Exception):
 
 class Bytes:
     new = staticmethod(bytes)
-
-
-class MainLoop:
-    """Never runs: whoever posts into it calls by hand."""
 
 
 @dataclass
@@ -63,6 +60,27 @@ def pass_time(milliseconds: int) -> None:
         if timer.due <= _now:
             del timers[number]
             assert not timer.call(*timer.arguments), "timers that repeat are not known here"
+
+
+_idle: deque[tuple[Callable[..., bool], tuple[Any, ...]]] = deque()
+
+
+def idle_add(call: Callable[..., bool], *arguments: Any) -> None:
+    _idle.append((call, arguments))
+
+
+class MainLoop:
+    """Makes the calls that wait, and those that they add, until it is told to quit."""
+
+    def run(self) -> None:
+        self._runs = True
+        while self._runs:
+            assert _idle, "nothing more would ever happen"
+            call, arguments = _idle.popleft()
+            assert not call(*arguments), "calls that repeat are not known here"
+
+    def quit(self) -> None:
+        self._runs = False
 
 
 # GObject, GdkPixbuf

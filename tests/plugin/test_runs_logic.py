@@ -1,0 +1,202 @@
+"""What becomes of a dream that runs: its daemon is a script, and somebody looks on or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dreamwire.client import JobCancelledError
+from dreamwire.errors import DreamError
+from dreamwire.messages import Array, Done, PreviewIs
+from session import Dream
+from settings import Settings
+
+#: Something that happens to a dream: its daemon tells it, or the user does something.
+Event = Callable[[Dream], object]
+
+SETTINGS = Settings.of({})
+NAME = SETTINGS.title
+
+
+@dataclass
+class Onlooker:
+    """Stands for the window beside a dream that runs."""
+
+    title: str
+    stop: Callable[[], None]
+    cancel: Callable[[], None]
+    can_stop_now: bool = False
+    open: bool = True
+
+    def can_stop(self) -> None:
+        self.can_stop_now = True
+
+    def show_progress(self, text: str, fraction: float) -> None:
+        """Nobody reads it."""
+
+    def destroy(self) -> None:
+        self.open = False
+
+
+@dataclass
+class Studio:
+    """An image with two layers, to dream them by a script."""
+
+    fake: SimpleNamespace
+    image: Any
+    layers: Sequence[Any]
+    windows: list[Onlooker] = field(default_factory=list)
+    dreams: list[Dream] = field(default_factory=list)
+
+    @property
+    def tree(self) -> Any:
+        return self.fake.inside_gimp.tree(self.image)
+
+    @property
+    def window(self) -> Onlooker:
+        return self.windows[-1]
+
+    def run(self, *scripts: Sequence[Event], looks_on: bool = True) -> Any:
+        """Dreams as many layers as there are scripts; the new ones."""
+        modes, loop, left = self.fake.fake_gimp.RunMode, self.fake.loop.Loop(), list(scripts)
+
+        def dream(dream: Dream) -> Dream:
+            self.dreams.append(dream)
+            for event in left.pop(0):
+                loop.post(lambda event=event: event(dream))
+            return dream
+
+        layers = self.layers[: len(scripts)]
+        mode = modes.WITH_LAST_VALS if looks_on else modes.NONINTERACTIVE
+        call = self.fake.runs.Call(None, mode, self.image, layers, None)
+        sources = [self.fake.canvas.Source(layer) for layer in layers]
+        return self.fake.runs.Run(call, sources, SETTINGS, loop).layers(SimpleNamespace(dream=dream))
+
+
+@pytest.fixture
+def studio(fake: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Studio:
+    image, first = fake.inside_gimp.picture(6, 5, name="first", at=(2, -1))
+    studio = Studio(fake, image, [first, fake.inside_gimp.new_layer(image, name="second")])
+    image.undo.clear()
+
+    def window(*arguments: Any) -> Onlooker:
+        studio.windows.append(Onlooker(*arguments))
+        return studio.window
+
+    monkeypatch.setattr(fake.windows, "RunWindow", window)
+    return studio
+
+
+def frame(dream: Dream) -> None:
+    """The daemon shows all of the picture in one grey."""
+    array = Array("image", 0, "uint8", dream.image.shape)
+    pixels = bytes([100]) * array.nbytes
+    dream.event(PreviewIs(job="1", box=(0, 0, *dream.image.shape[:2]), array=array, frames=(pixels,)))
+
+
+def done(dream: Dream) -> None:
+    """The daemon ends with another."""
+    array = Array("image", 0, "uint8", dream.image.shape)
+    pixels = bytes([200]) * array.nbytes
+    box = (0, 0, *dream.image.shape[:2])
+    dream.done(Done(job="1", box=box, outputs=(array,), params={}, info={}, frames=(pixels,)))
+
+
+def fails(dream: Dream) -> None:
+    """The daemon cannot."""
+    dream.failed(DreamError("out_of_memory", "There is no memory left."))
+
+
+def ends_as_wished(dream: Dream) -> None:
+    """The daemon does what the user wants."""
+    assert dream._wish, "nobody wants it to end"
+    done(dream) if dream._wish == "stop" else dream.failed(JobCancelledError())
+
+
+def test_who_looks_on_sees_the_layer_grow_and_undoes_it_in_one_step(studio: Studio) -> None:
+    seen = []
+
+    def looks(_: Dream) -> None:
+        seen.append((studio.tree, studio.window.can_stop_now))
+
+    (made,) = studio.run([looks, frame, looks, done])
+    assert seen == [(["second", "first"], False), (["second", NAME, "first"], True)]
+    assert set(studio.fake.inside_gimp.raw(made)) == {200}
+    assert len(studio.image.undo) == 1
+    assert not studio.window.open
+
+
+def test_if_nobody_looks_on_all_layers_come_together_when_all_are_done(studio: Studio) -> None:
+    seen = []
+    made = studio.run([done], [lambda _: seen.append(studio.tree), done], looks_on=False)
+    assert seen == [["second", "first"]]
+    assert studio.tree == [f"{NAME} #1", "second", NAME, "first"]
+    assert [each.get_name() for each in made] == [NAME, f"{NAME} #1"]
+    assert len(studio.image.undo) == 1
+    assert [dream.preview for dream in studio.dreams] == [None, None]
+    assert not studio.windows
+
+
+def test_if_nobody_looks_on_and_one_layer_fails_there_is_none(studio: Studio) -> None:
+    with pytest.raises(DreamError, match="no memory left"):
+        studio.run([done], [fails], looks_on=False)
+    assert studio.tree == ["second", "first"]
+    assert not studio.image.undo
+
+
+@pytest.mark.parametrize("before", [[], [frame]], ids=["at once", "later"])
+def test_a_dream_that_fails_leaves_no_layer(studio: Studio, before: list[Event]) -> None:
+    with pytest.raises(DreamError, match="no memory left"):
+        studio.run([*before, fails])
+    assert studio.tree == ["second", "first"]
+    assert not studio.window.open
+
+
+def test_cancel_removes_the_layer_and_keeps_those_that_are_done(studio: Studio) -> None:
+    with pytest.raises(studio.fake.runs.CancelledError):
+        studio.run([done], [frame, lambda _: studio.window.cancel(), ends_as_wished])
+    assert studio.tree == ["second", NAME, "first"]
+
+
+def test_stop_keeps_what_there_is_and_begins_no_other_layer(studio: Studio) -> None:
+    made = studio.run([frame, lambda _: studio.window.stop(), ends_as_wished], [])
+    assert len(made) == len(studio.dreams) == 1
+    assert studio.tree == ["second", NAME, "first"]
+
+
+@pytest.mark.parametrize(
+    ("does", "says", "left"),
+    [
+        (lambda image: image.delete(), "The image was closed", ["second", NAME, "first"]),
+        (lambda image: image.remove_layer(image.layers[1]), "was undone or deleted", ["second", "first"]),
+        (lambda image: image.layers[1].resize(3, 3, 0, 0), "given another size", ["second", NAME, "first"]),
+    ],
+    ids=["closes the image", "undoes the layer", "crops it"],
+)
+def test_what_the_user_does_to_the_layer_stays_and_ends_the_dream(
+    studio: Studio, does: Callable[[Any], None], says: str, left: list[str]
+) -> None:
+    with pytest.raises(studio.fake.canvas.RefusalError, match=says):
+        studio.run([frame, lambda _: does(studio.image), frame, ends_as_wished])
+    assert studio.tree == left
+    assert len(studio.image.undo) <= 2, "nothing more is to be undone"
+
+
+def test_a_layer_deleted_before_its_turn_is_told_and_the_first_is_kept(studio: Studio) -> None:
+    with pytest.raises(studio.fake.canvas.RefusalError, match="layer “second” was deleted"):
+        studio.run([lambda _: studio.image.remove_layer(studio.layers[1]), done], [])
+    assert studio.tree == [NAME, "first"]
+
+
+def test_what_goes_wrong_in_the_plug_in_itself_ends_the_dream(studio: Studio) -> None:
+    def breaks(_: Dream) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        studio.run([frame, breaks])
+    assert studio.tree == ["second", "first"]
+    assert not studio.window.open
