@@ -228,6 +228,8 @@ class Source:
         Raises `RefusalError` when they are no more.
         """
         self.check()
+        if scale != 1.0:
+            Gegl.init(None)  # or GEGL reduces to black
         dtype = dtype or self._dtype
         channels = 2 if self._gray else 4
         form = _format(channels, dtype)

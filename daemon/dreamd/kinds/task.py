@@ -73,9 +73,9 @@ def as_it_came(_params: Mapping[str, Value], picture: Picture, mask: Tensor) -> 
 class Kind:
     """How a job is done: `run` yields what it comes to; `report` tells what was reached by it.
 
-    `prepare` makes of the picture that came, and of the region `(H, W)`, those that the job works on. `onto` makes of
-    that picture the one that the region's pixels are put onto, all others of which are left away. The report is
-    given the colours `(C, H, W)` of the picture worked on as they are afterwards, and goes into the result's `info`.
+    `prepare` makes of the picture that came, and of the region `(H, W)`, those that the job works on. `onto` makes
+    of that picture the one that the region's pixels are put onto. The report is given the colours `(C, H, W)` of
+    the picture worked on as they are afterwards, and goes into the result's `info`.
     """
 
     run: Callable[[Task], Iterator[Progress]]
