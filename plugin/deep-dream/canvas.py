@@ -219,7 +219,7 @@ class Source:
         """What of the picture has to travel: the region with what the network sees around it."""
         inside = self.region.at(self.picture.left, self.picture.top)
         size = self.picture.height, self.picture.width
-        top, left, height, width = crop("dream", inside.box, size, settings.params)
+        top, left, height, width = crop(settings.kind, inside.box, size, settings.params)
         return Place(left + self.picture.left, top + self.picture.top, width, height)
 
     def pixels(self, place: Place, scale: float = 1.0, dtype: str = "") -> Pixels:
@@ -265,8 +265,7 @@ class Result:
         self._replaces = replaces
         self.inserted = False
         place = self._place = source.region
-        self._channels = 2 if source.layer.is_gray() else 4
-        kind = Gimp.ImageType.GRAYA_IMAGE if self._channels == 2 else Gimp.ImageType.RGBA_IMAGE
+        kind = Gimp.ImageType.GRAYA_IMAGE if source.layer.is_gray() else Gimp.ImageType.RGBA_IMAGE
         layer = Gimp.Layer.new(
             self._image, settings.title, place.width, place.height, kind, 100.0, Gimp.LayerMode.NORMAL
         )
@@ -275,7 +274,7 @@ class Result:
         # A soft edge mixes encoded values, as the dream was made, so that the mask falls off as it does there.
         layer.set_composite_space(Gimp.LayerColorSpace.RGB_PERCEPTUAL)
         if settings.mask == "layer-mask":
-            self._set(place, before.part(place).frame, before.dtype)
+            self._set(place, before.part(place).frame, before.channels, before.dtype)
             if (mask := source.mask(place)) is not None:
                 own = layer.create_mask(Gimp.AddMaskType.WHITE)
                 layer.add_mask(own)
@@ -307,14 +306,14 @@ class Result:
         place = Place(left, top, width, height)
         if tuple(shape[:2]) != (height, width):
             frame = _stretched(frame, shape, width, height, _format(shape[2], dtype))
-        self._set(place, frame, dtype)
+        self._set(place, frame, shape[2], dtype)
         here = place.at(self._place.left, self._place.top)
         self.layer.update(here.left, here.top, here.width, here.height)
 
-    def _set(self, place: Place, frame: bytes, dtype: str) -> None:
+    def _set(self, place: Place, frame: bytes, channels: int, dtype: str) -> None:
         buffer = self.layer.get_buffer()
         here = place.at(self._place.left, self._place.top)
-        buffer.set(here.rectangle, _format(self._channels, dtype), frame)
+        buffer.set(here.rectangle, _format(channels, dtype), frame)
         buffer.flush()
 
     @property
@@ -389,6 +388,22 @@ def _region(layer: Gimp.Layer) -> tuple[Gegl.Buffer | None, Place]:
     return _filled(place, MASK, layer.get_buffer().get(here, 1.0, "A float", Gegl.AbyssPolicy.NONE)), place
 
 
+#: Pixels of the longer side of a guide, which are more than a network looks at.
+GUIDE_SIDE = 640
+
+
+def guide_pixels(drawable: Gimp.Drawable | None) -> Pixels | None:
+    """What a guide shows, as it is or reduced; None without one, or when it was deleted."""
+    if drawable is None or not drawable.is_valid():
+        return None
+    Gegl.init(None)  # or GEGL reduces to black
+    whole = Place(0, 0, drawable.get_width(), drawable.get_height())
+    scale = min(1.0, GUIDE_SIDE / max(whole.width, whole.height))
+    place = whole.scaled(scale)
+    frame = drawable.get_buffer().get(place.rectangle, scale, _format(4, "uint8"), Gegl.AbyssPolicy.NONE)
+    return Pixels(place, frame, 4, "uint8")
+
+
 def layer_of(drawable: Gimp.Drawable) -> Gimp.Layer:
     """The layer that is meant: its own mask stands for it while that is edited. Raises `RefusalError`."""
     if isinstance(drawable, Gimp.LayerMask):
@@ -415,7 +430,7 @@ def _check(layer: Gimp.Layer) -> None:
 
 
 def _format(channels: int, dtype: str) -> str:
-    return ("Y'A" if channels == 2 else "R'G'B'A") + (" u8" if dtype == "uint8" else " float")
+    return {1: "Y'", 2: "Y'A", 4: "R'G'B'A"}[channels] + (" u8" if dtype == "uint8" else " float")
 
 
 def _read(layer: Gimp.Layer, place: Place, scale: float, form: str) -> bytes:

@@ -21,9 +21,9 @@ except ImportError:
     sys.path.append(str(Path(__file__).absolute().parent / "carried"))
 
 from dreamwire.networks import NETWORKS
-from dreamwire.params import PARAMS, Param
+from dreamwire.params import GUIDE, Job, Param, find_job
 from dreamwire.presets import PRESETS
-from settings import MASKS, SHOWN, argument
+from settings import MASKS, argument, shown
 
 BINARY = "plug-in-deep-dream"
 MENU = "<Image>/Filters/Deep Dream"
@@ -36,7 +36,7 @@ READWRITE = GObject.ParamFlags.READWRITE
 class Entry:
     """One entry of the menu, and one procedure of that name: `action` of `runs` if it takes layers, else `window`.
 
-    With `asks` the procedure has the parameters of a dream as its arguments.
+    An entry that `asks` has the parameters of its kind of job as its arguments.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Entry:
     action: str = ""
     window: str = ""
     asks: bool = False
+    kind: str = "dream"
 
 
 ENTRIES = {
@@ -52,7 +53,7 @@ ENTRIES = {
     for entry in (
         Entry(
             BINARY, "_Dream...",
-            "Lets a convnet enhance what it sees in the selection, in a new layer.", "dream", asks=True,
+            "Lets a convnet enhance what it sees in the selection, in a new layer.", "make", asks=True,
         ),
         Entry(f"{BINARY}-again", "Dream _Again", "Dreams with the settings last used, without a dialog.", "again"),
         Entry(
@@ -95,7 +96,7 @@ class DeepDream(Gimp.PlugIn):  # type: ignore[misc]
             one, several = Gimp.ProcedureSensitivityMask.DRAWABLE, Gimp.ProcedureSensitivityMask.DRAWABLES
             procedure.set_sensitivity_mask(one | several)
             if entry.asks:
-                add_arguments(procedure)
+                add_arguments(procedure, find_job(entry.kind))
             procedure.add_layer_return_value(
                 "layer",
                 "New layer",
@@ -117,18 +118,23 @@ class DeepDream(Gimp.PlugIn):  # type: ignore[misc]
         return procedure
 
 
-def add_arguments(procedure: Gimp.Procedure) -> None:
-    """The arguments of a dream: what it starts from, every parameter of PARAMS, and how the mask is kept."""
-    presets = {"custom": ("None", "The arguments alone.")}
-    presets |= {name: (preset.label, preset.help) for name, preset in PRESETS.items()}
-    procedure.add_choice_argument(
-        "preset", "Preset", "Settings to begin with; arguments that are not at their defaults replace them.",
-        choice(presets), "custom", READWRITE,
-    )  # fmt: skip
+def add_arguments(procedure: Gimp.Procedure, job: Job) -> None:
+    """The arguments of a job: the preset to start from, its parameters, its guide, and how the mask is kept."""
+    presets = {each.name: (each.label, each.help) for each in PRESETS.values() if each.kind == job.kind}
+    if presets:
+        procedure.add_choice_argument(
+            "preset", "Preset",
+            "Settings to begin with; arguments that are not at their defaults replace them.",
+            choice({"custom": ("None", "The arguments alone.")} | presets), "custom", READWRITE,
+        )  # fmt: skip
     free = LETTERS
-    for name in SHOWN:
-        label, free = mnemonic(PARAMS[name].label, free)
-        add_argument(procedure, PARAMS[name], label)
+    for name in shown(job.kind):
+        label, free = mnemonic(job.params[name].label, free)
+        add_argument(procedure, job.params[name], label)
+    if GUIDE in job.inputs:
+        procedure.add_drawable_argument(
+            "guide", "Guide", "A layer, of any open image, which the dream becomes like.", True, READWRITE
+        )
     masks = {name: (text, "") for name, text in MASKS.items()}
     procedure.add_choice_argument(
         "mask-as", "_Keep the selection", "How the new layer keeps the selection's edge.", choice(masks),
@@ -180,7 +186,7 @@ def run_action(
     """Runs an entry that takes layers; what goes wrong is told by a window if somebody looks on, else returned."""
     import runs
 
-    call = runs.Call(procedure, mode, image, drawables, config)
+    call = runs.Call(entry.kind, procedure, mode, image, drawables, config)
     try:
         layers = getattr(runs, entry.action)(call)
     except runs.CancelledError:

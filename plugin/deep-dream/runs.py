@@ -14,17 +14,17 @@ import gi
 gi.require_version("Gimp", "3.0")
 from gi.repository import Gimp
 
-from canvas import Pixels, Place, RefusalError, Result, Source, layer_of, origin, source_of
+from canvas import Pixels, Place, RefusalError, Result, Source, guide_pixels, layer_of, origin, source_of
 from dreamwire.client import JobCancelledError
 from dreamwire.crop import Box
 from dreamwire.messages import Array, Buffer, Done, Message, Preview, PreviewIs, Progress
 from dreamwire.networks import NETWORKS
-from dreamwire.params import PARAMS
-from dreamwire.presets import PRESETS, find_preset
+from dreamwire.params import find_job
+from dreamwire.presets import PRESETS
 from dreamwire.words import where
 from loop import Loop
 from session import Dream, Session
-from settings import MASKS, SHOWN, Settings, argument, remember, remembered
+from settings import MASKS, Settings, argument, remember, remembered, shown
 
 #: Milliseconds between two frames on the canvas, and pixels along the longer side of each.
 FRAMES = Preview(interval_ms=250, max_side=2048)
@@ -36,8 +36,9 @@ class CancelledError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a procedure."""
+    """One call of a procedure, which has jobs of a `kind` done."""
 
+    kind: str
     procedure: Gimp.Procedure
     mode: Gimp.RunMode
     image: Gimp.Image
@@ -50,6 +51,11 @@ class Call:
         return bool(self.mode != Gimp.RunMode.NONINTERACTIVE)
 
     @property
+    def guide(self) -> Pixels | None:
+        """What the layer shows that the dream is to become like, if the procedure takes one and it is given."""
+        return guide_pixels(self.config.get_property("guide")) if self.config.find_property("guide") else None
+
+    @property
     def asks(self) -> bool:
         """Whether a dialog is to ask for settings."""
         return bool(self.mode == Gimp.RunMode.INTERACTIVE)
@@ -58,10 +64,10 @@ class Call:
 # What entries do
 
 
-def dream(call: Call) -> list[Gimp.Layer]:
-    """Dream...: the layers, each by itself, with settings from the dialog, the last ones, or the arguments."""
-    last = remembered() if call.interactive else None
-    return _dream(call, last or given(call.config), _sources(call.drawables))
+def make(call: Call) -> list[Gimp.Layer]:
+    """Dream... and its like: each layer by itself, with settings from the dialog, the last, or the arguments."""
+    last = remembered(call.kind) if call.interactive else None
+    return _make(call, last or given(call.kind, call.config), _sources(call.drawables))
 
 
 def again(call: Call) -> list[Gimp.Layer]:
@@ -80,6 +86,11 @@ def redream(call: Call) -> list[Gimp.Layer]:
     """Re-dream...: what a dreamt layer came from, in the same region, with changed settings."""
     settings = _settings_of(call.drawables)
     layer = layer_of(call.drawables[0])
+    if settings.kind != call.kind:
+        raise RefusalError(
+            f"“{layer.get_name()}” is no dream but was made by {find_job(settings.kind).label}..., which makes"
+            " another one from the layer below it."
+        )
     below = source_of(layer)
     if below is None:
         raise RefusalError(
@@ -87,8 +98,8 @@ def redream(call: Call) -> list[Gimp.Layer]:
             " use Dream Deeper, which begins at the dream itself."
         )
     # Somebody who looks on changes them in the dialog; a script, by its arguments.
-    changed = settings if call.interactive else given(call.config, settings)
-    return _dream(call, changed, [Source(below, layer)], layer)
+    changed = settings if call.interactive else given(call.kind, call.config, settings)
+    return _make(call, changed, [Source(below, layer)], layer)
 
 
 def _settings_of(drawables: Sequence[Gimp.Drawable]) -> Settings:
@@ -101,22 +112,22 @@ def _settings_of(drawables: Sequence[Gimp.Drawable]) -> Settings:
     return known.settings
 
 
-def given(config: Gimp.ProcedureConfig, base: Settings | None = None) -> Settings:
+def given(kind: str, config: Gimp.ProcedureConfig, base: Settings | None = None) -> Settings:
     """The settings in a procedure's arguments.
 
     Arguments at their defaults leave what the preset says, or `base`.
     """
-    preset = find_preset(config.get_property("preset")).params if config.get_property("preset") in PRESETS else {}
     params: dict[str, Any] = dict(base.params) if base else {}
-    params |= preset
-    for name in SHOWN:
+    if config.find_property("preset") and (preset := PRESETS.get(config.get_property("preset"))):
+        params |= preset.params
+    for name in shown(kind):
         value = config.get_property(argument(name))
-        if value != PARAMS[name].default:
+        if value != find_job(kind).params[name].default:
             params[name] = value
     mask = config.get_property("mask-as")
     if base is not None and mask == next(iter(MASKS)):
         mask = base.mask
-    return Settings.of(params, mask)
+    return Settings.of(params, mask, kind)
 
 
 def _sources(drawables: Sequence[Gimp.Drawable]) -> list[Source]:
@@ -133,16 +144,16 @@ def _sources(drawables: Sequence[Gimp.Drawable]) -> list[Source]:
     return sources
 
 
-def _dream(
+def _make(
     call: Call, settings: Settings, sources: list[Source], replaces: Gimp.Layer | None = None
 ) -> list[Gimp.Layer]:
-    """Asks for changes of the settings if somebody is to be asked, then dreams."""
+    """Asks for changes of the settings if somebody is to be asked, then has it done."""
     loop = Loop()
     if not call.asks:
         return _run(call, sources, settings, loop, replaces=replaces)
-    from dialog import DreamDialog  # GTK is needed by nobody else
+    from dialog import JobDialog  # GTK is needed by nobody else
 
-    dialog = DreamDialog(call.procedure, call.config, sources[0], settings, loop.post)
+    dialog = JobDialog(call.procedure, call.config, sources[0], settings, loop.post)
     chosen = dialog.ask()
     if chosen is None:
         for source in sources:
@@ -191,6 +202,7 @@ class Run:
         self._replaces = replaces
         self._weights = NETWORKS[str(settings.params["network"])].weights.sha256
         self._done: list[Result] = []
+        self._guide: Pixels | None = None
         self._dream: Dream | None = None
         self._result: Result | None = None
         self._stopped = False
@@ -208,6 +220,7 @@ class Run:
             self._window = RunWindow(self._settings.title, self._stop, self._cancel)
         try:
             jobs = [self._taken(source) for source in self._sources]
+            self._guide = self._call.guide
             self._jobs = list(zip(self._sources, jobs, strict=True))
             self._next()
             self._loop.run()
@@ -247,6 +260,8 @@ class Run:
                 pixels.image,
                 None if mask is None else mask.image,
                 FRAMES if self._call.interactive else None,
+                self._settings.kind,
+                None if self._guide is None else self._guide.image,
             )
         )
 

@@ -127,6 +127,7 @@ class Dream:
     mask: Image | None = None
     preview: Preview | None = None
     kind: str = "dream"
+    guide: Image | None = None
     _wish: str = ""
 
     def stop(self) -> None:
@@ -146,7 +147,9 @@ class Dream:
         """Follows the job to its end, in the session's thread."""
         if self._wish == "cancel":
             raise JobCancelledError
-        job = client.submit(self.kind, self.params, image=self.image, mask=self.mask, preview=self.preview)
+        job = client.submit(
+            self.kind, self.params, image=self.image, mask=self.mask, guide=self.guide, preview=self.preview
+        )
         heard = ""
         while True:
             if self._wish != heard:

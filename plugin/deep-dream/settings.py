@@ -34,44 +34,49 @@ def argument(name: str) -> str:
     return name.replace("_", "-")
 
 
-#: The parameters of a dream that GIMP shows; the edge follows from how the mask is kept.
-SHOWN = tuple(name for name in find_job("dream").params if name != "edge")
+def shown(kind: str) -> tuple[str, ...]:
+    """The parameters of a job that GIMP shows; the edge follows from how the mask is kept."""
+    return tuple(name for name in find_job(kind).params if name != "edge")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to dream: parameters of PARAMS by name, all of them, and how the mask is kept."""
+    """What to do: parameters of a kind of job by name, all of them, and how the mask is kept."""
 
     params: Mapping[str, Value]
     mask: str = "layer-mask"
+    kind: str = "dream"
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], mask: str = "layer-mask") -> Settings:
+    def of(cls, given: Mapping[str, Any], mask: str = "layer-mask", kind: str = "dream") -> Settings:
         """From some parameters; raises `DreamError` as `validate` does."""
-        params = {name: value for name, value in given.items() if name in SHOWN}
-        return cls(validate("dream", params), mask)
+        params = {name: value for name, value in given.items() if name in shown(kind)}
+        return cls(validate(kind, params), mask, kind)
 
     @property
     def sent(self) -> dict[str, Value]:
         """The parameters as they go to the daemon: GIMP lays a layer mask over the dream itself."""
-        return dict(self.params) | {"edge": "full" if self.mask == "layer-mask" else "alpha"}
+        edge = {"edge": "full" if self.mask == "layer-mask" else "alpha"}
+        return dict(self.params) | (edge if "edge" in self.params else {})
 
     @property
     def preset(self) -> str:
         """The preset that these settings are, whatever their seed and precision, or nothing."""
         for name, preset in PRESETS.items():
-            wanted = validate("dream", preset.params)
-            if all(self.params[each] == wanted[each] for each in SHOWN if each not in PERSONAL):
-                return name
+            if preset.kind == self.kind:
+                wanted = validate(self.kind, preset.params)
+                if all(self.params[each] == wanted[each] for each in wanted if each not in PERSONAL):
+                    return name
         return ""
 
     @property
     def title(self) -> str:
-        """What the dream is called: by its preset or its layers, and by its network if it is not the usual one."""
+        """What the result is called: by its preset or layers or classes, and a network that is not the usual."""
         name = str(self.params["network"])
-        named = PRESETS[self.preset].label if self.preset else what(self.params)
+        label = find_job(self.kind).label
+        looked = PRESETS[self.preset].label if self.preset else what(self.params)
         network = "" if name == PARAMS["network"].default else f" ({NETWORKS[name].label})"
-        return f"Deep Dream: {named}{network}"
+        return f"{label}: {looked}{network}" if looked else f"{label}{network}"
 
 
 #: What a preset leaves as the user has it.
@@ -91,7 +96,7 @@ class Origin:
         plain = {
             "version": 1,
             "program": __version__,
-            "kind": "dream",
+            "kind": self.settings.kind,
             "params": dict(self.settings.params),
             "mask": self.settings.mask,
             "weights_sha256": self.weights,
@@ -104,7 +109,7 @@ class Origin:
         """From a parasite's bytes; raises `DreamError` bad_params for what this version cannot read."""
         try:
             plain = json.loads(data)
-            settings, source = Settings.of(plain["params"], plain["mask"]), plain["source"]
+            settings, source = Settings.of(plain["params"], plain["mask"], plain["kind"]), plain["source"]
             if settings.mask not in MASKS or not isinstance(source, int) or not 0 <= source < 2**32:
                 raise ValueError
             return cls(settings, source, str(plain["weights_sha256"]))
@@ -119,16 +124,25 @@ def remember(settings: Settings) -> None:
     folder = paths.config_dir()
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        plain = {"params": dict(settings.params), "mask": settings.mask}
+        plain = _kept() | {settings.kind: {"params": dict(settings.params), "mask": settings.mask}}
         with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
             json.dump(plain, file, indent=1)
         Path(file.name).replace(folder / LAST)
 
 
-def remembered() -> Settings | None:
-    """The settings last used; None if there are none, or none that this version understands."""
+def remembered(kind: str = "dream") -> Settings | None:
+    """The settings last used for a kind of job; None if there are none that this version understands."""
+    try:
+        plain = _kept()[kind]
+        return Settings.of(plain["params"], plain["mask"] if plain["mask"] in MASKS else "layer-mask", kind)
+    except (DreamError, *MALFORMED):
+        return None
+
+
+def _kept() -> dict[str, Any]:
+    """What the file holds, by kinds of job; nothing if it cannot be read."""
     try:
         plain = json.loads((paths.config_dir() / LAST).read_text())
-        return Settings.of(plain["params"], plain["mask"] if plain["mask"] in MASKS else "layer-mask")
-    except (OSError, DreamError, *MALFORMED):
-        return None
+    except (OSError, *MALFORMED):
+        return {}
+    return plain if isinstance(plain, dict) else {}

@@ -15,7 +15,7 @@ from dreamwire.errors import DreamError
 from dreamwire.networks import NETWORKS
 from dreamwire.params import PARAMS, Param
 from dreamwire.presets import PRESETS
-from settings import LAST, MASKS, SHOWN, Origin, Settings, remember, remembered
+from settings import LAST, MASKS, Origin, Settings, remember, remembered, shown
 
 
 def values(row: Param) -> st.SearchStrategy[Any]:
@@ -34,13 +34,14 @@ def values(row: Param) -> st.SearchStrategy[Any]:
     }[row.kind]
 
 
+NAMES = ["params", "mask", "source", "kind", *shown("dream")]
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["params", "mask", "source", *SHOWN]), inner),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(NAMES), inner),
 )
 settings = st.builds(
     Settings.of,
-    st.fixed_dictionaries({name: values(PARAMS[name]) for name in SHOWN}),
+    st.fixed_dictionaries({name: values(PARAMS[name]) for name in shown("dream")}),
     st.sampled_from(list(MASKS)),
 )
 
@@ -112,8 +113,8 @@ def test_the_settings_last_used_are_remembered(folder: Path) -> None:
         "[]",
         "null",
         "[" * 100_000,
-        '{"params": 5, "mask": "alpha"}',
-        '{"params": {"steps": 0}, "mask": []}',
+        '{"dream": {"params": 5, "mask": "alpha"}}',
+        '{"dream": {"params": {"steps": 0}, "mask": []}}',
     ],
     ids=["empty", "half", "a list", "null", "nested without end", "no params", "out of range"],
 )

@@ -440,14 +440,17 @@ class GroupLayer(Layer):
 
 
 class ProcedureConfig:
-    """A procedure's arguments: any that are set, unchecked."""
+    """A procedure's arguments: any that are set, unchecked; there is always a guide, which is none."""
 
     def __init__(self) -> None:
-        self._values: dict[str, Any] = {}
+        self._values: dict[str, Any] = {"guide": None}
         self._listeners: list[Callable[[ProcedureConfig, Any], None]] = []
 
     def get_property(self, name: str) -> Any:
         return self._values[name]
+
+    def find_property(self, name: str) -> bool:
+        return name in self._values
 
     def set_property(self, name: str, value: Any) -> None:
         """Tells everybody, even if nothing is new."""

@@ -250,6 +250,41 @@ class Entry(Widget):
         self.properties["text"] = text
         self.emit("changed")
 
+    def set_completion(self, completion: EntryCompletion) -> None:
+        self.properties["completion"] = completion
+        completion.entry = self
+
+
+class ListStore(Widget):
+    """Rows of text; a place in it is the row itself."""
+
+    def __init__(self, *_kinds: type) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+
+    def append(self, row: list[str]) -> None:
+        self.rows.append(row)
+
+    def get_value(self, row: list[str], column: int) -> str:
+        return row[column]
+
+
+class EntryCompletion(Widget):
+    """Offers rows of its model that match what is typed into its entry."""
+
+    entry: Entry
+
+    def get_entry(self) -> Entry:
+        return self.entry
+
+    @property
+    def offers(self) -> list[list[str]]:
+        matches = self.properties["match_func"]
+        return [row for row in self.properties["model"].rows if matches(self, self.entry.get_text().lower(), row)]
+
+    def choose(self, row: list[str]) -> None:
+        self.emit("match-selected", self.properties["model"], row)
+
 
 class ComboBoxText(Widget):
     """A list to choose from, and an entry that takes anything."""
@@ -285,8 +320,21 @@ class Labeled(Widget):
     """A widget of one of a procedure's arguments."""
 
 
+class DrawableChooser(Widget):
+    """Of a layer of any image."""
+
+
 class LabelSpin(Labeled):
     pass
+
+
+class LabelEntry(Labeled):
+    def __init__(self) -> None:
+        super().__init__()
+        self.add(Entry())
+
+    def get_entry(self) -> Widget:
+        return self.children[0]
 
 
 #: Those that were made.

@@ -105,7 +105,7 @@ class Desk:
         """The settings that were last used."""
         folder = Path(self.gimp.environment["DEEPDREAM_CONFIG"])
         folder.mkdir(exist_ok=True)
-        (folder / "gimp.json").write_text(json.dumps({"params": params, "mask": "layer-mask"}))
+        (folder / "gimp.json").write_text(json.dumps({"dream": {"params": params, "mask": "layer-mask"}}))
 
     def ask(self, code: str) -> Any:
         return self.gimp.eval(f"result = {code}")

@@ -17,7 +17,7 @@ from dreamwire.networks import NETWORKS
 from dreamwire.params import PARAMS
 from dreamwire.presets import PRESETS
 from session import Dream
-from settings import PERSONAL, SHOWN, Settings, argument
+from settings import PERSONAL, Settings, argument, shown
 
 #: Of a user's own, at none of their defaults.
 OWN = {"seed": 5, "strength": 1.5, "precision": "float32", "context": "fast", "window": 512}
@@ -132,7 +132,7 @@ def open_dialog(fake: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Calla
         if selected:
             fake.inside_gimp.select(image, *selected)
         source, config = fake.canvas.Source(layer), fake.fake_gimp.ProcedureConfig()
-        dialog = fake.dialog.DreamDialog(None, config, source, settings or Settings.of({}), None)
+        dialog = fake.dialog.JobDialog(None, config, source, settings or Settings.of({}), None)
         return Desk(fake.fake_gtk, dialog, config, source)
 
     return open_dialog
@@ -175,7 +175,7 @@ def test_a_preset_sets_all_but_what_is_the_users_own(open_dialog: Callable[..., 
     assert chosen is not None
     assert chosen.preset == name
     assert {each: chosen.params[each] for each in OWN} == OWN
-    assert set(SHOWN) & set(PERSONAL) == set(OWN)
+    assert set(shown("dream")) & set(PERSONAL) == set(OWN)
     assert desk.pressed == [name]
 
 

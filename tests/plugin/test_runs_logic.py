@@ -72,7 +72,7 @@ class Studio:
 
         layers = self.layers[: len(scripts)]
         mode = modes.WITH_LAST_VALS if looks_on else modes.NONINTERACTIVE
-        call = self.fake.runs.Call(None, mode, self.image, layers, None)
+        call = self.fake.runs.Call("dream", None, mode, self.image, layers, self.fake.fake_gimp.ProcedureConfig())
         sources = [self.fake.canvas.Source(layer) for layer in layers]
         return self.fake.runs.Run(call, sources, SETTINGS, loop).layers(SimpleNamespace(dream=dream))
 

@@ -304,8 +304,8 @@ JOBS: Mapping[str, Job] = dict((
     _job(
         "dream", "Deep Dream", Words("Dreaming", "Dreamt"),
         "Let the network enhance what it sees in the region.",
-        "network layers channels classes guide_match guide_weight octaves octave_scale steps step_size jitter"
-        " smoothing levels colour seed strength edge precision context window",
+        "network layers classes channels guide_match guide_weight strength octaves octave_scale steps step_size"
+        " jitter smoothing levels colour seed edge precision context window",
         (IMAGE, MASK, GUIDE),
     ),
 ))  # fmt: skip
@@ -366,10 +366,10 @@ def class_weights(values: Mapping[str, Value]) -> dict[int, float]:
 def layer_weights(values: Mapping[str, Value]) -> dict[str, float]:
     """The layers of validated parameters and their weights.
 
-    The network's default layer if none is named, and no class either.
+    The network's default layer if none is named, and no class either; none if the job takes no layers.
     """
-    named = parse_layers(str(values["layers"]))
-    if named or class_weights(values):
+    named = parse_layers(str(values.get("layers", "")))
+    if named or "layers" not in values or class_weights(values):
         return named
     return {find_network(str(values["network"])).default_layer: 1.0}
 
