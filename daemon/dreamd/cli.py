@@ -17,7 +17,7 @@ from dreamwire import __version__
 from dreamwire.errors import DreamError, UnreachableError
 from dreamwire.networks import NETWORKS, find_network
 from dreamwire.params import GUIDE, JOBS, PARAMS, Job, Param
-from dreamwire.presets import PRESETS, find_preset
+from dreamwire.presets import find_preset, presets
 
 from . import commands
 from .call import FAILED, INTERRUPTED, OK, UNREACHABLE, USAGE, Call, write
@@ -113,7 +113,9 @@ def parser() -> argparse.ArgumentParser:
         run = partial(commands.picture, job.kind)
         add_job(add(run, job.kind, job.help, usage=usage, epilog=EPILOGS.get(job.kind, "")), job)
     add(commands.classes).add_argument("words", nargs="*", metavar="WORD", help="parts of a name")
-    add(commands.presets)
+    presets_ = add(commands.presets)
+    presets_.add_argument("--add", metavar="LINE", help='as in "Wool = dream --layers blocks.8 --channels 36"')
+    presets_.add_argument("--remove", metavar="NAME", help="one of your own")
     add(commands.networks)
     add(commands.layers).add_argument(
         "network", nargs="?", default=PARAMS["network"].default, metavar="NETWORK", help=f"one of {_NAMES}"
@@ -149,11 +151,11 @@ def add_job(parser: argparse.ArgumentParser, job: Job) -> None:
     if GUIDE in job.inputs:
         parser.add_argument("--guide", metavar="G", help=f"{GUIDE.help}; a file")
     parser.add_argument("--preview-dir", metavar="D", help="a folder for the frames on the way to the result")
-    names = [preset.name for preset in PRESETS.values() if preset.kind == job.kind]
+    names = list(presets(job.kind))
     if names:
         parser.add_argument(
             "--preset",
-            type=find_preset,
+            type=partial(find_preset, kind=job.kind),
             default=names[0],
             metavar="NAME",
             help=f"a look to begin with, which the flags below change: {', '.join(names)} (default %(default)s)",

@@ -15,7 +15,8 @@ from dreamwire.classes import search, synonyms
 from dreamwire.errors import DreamError
 from dreamwire.networks import CLASSES, find_network
 from dreamwire.params import JOBS, Param, markdown
-from dreamwire.presets import PRESETS
+from dreamwire.presets import drop_preset, keep_preset, parse_preset
+from dreamwire.presets import presets as all_presets
 from dreamwire.words import duration
 
 from .call import FAILED, OK, Call, write
@@ -42,11 +43,15 @@ def classes(call: Call) -> int:
 
 
 def presets(call: Call) -> int:
-    """List the presets: what one sees, and the parameters that they stand for."""
+    """List the presets, add one of your own, or remove it."""
+    if call.arguments.add:
+        keep_preset(parse_preset(call.arguments.add))
+    if call.arguments.remove:
+        drop_preset(call.arguments.remove)
     rows: list[Sequence[str]] = []
-    for row in PRESETS.values():
-        rows += [(row.name, row.help), ("", row.flags or "the defaults")]
-    call.result([dataclasses.asdict(row) for row in PRESETS.values()], table(rows))
+    for row in all_presets().values():
+        rows += [(row.name, row.help), ("", row.line)]
+    call.result([dataclasses.asdict(row) | {"line": row.line} for row in all_presets().values()], table(rows))
     return OK
 
 

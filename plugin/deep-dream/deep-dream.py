@@ -120,12 +120,12 @@ class DeepDream(Gimp.PlugIn):  # type: ignore[misc]
 
 def add_arguments(procedure: Gimp.Procedure, job: Job) -> None:
     """The arguments of a job: the preset to start from, its parameters, its guide, and how the mask is kept."""
-    presets = {each.name: (each.label, each.help) for each in PRESETS.values() if each.kind == job.kind}
-    if presets:
-        procedure.add_choice_argument(
+    names = [each.name for each in PRESETS.values() if each.kind == job.kind]
+    if names:
+        procedure.add_string_argument(
             "preset", "Preset",
-            "Settings to begin with; arguments that are not at their defaults replace them.",
-            choice({"custom": ("None", "The arguments alone.")} | presets), "custom", READWRITE,
+            f"Settings to begin with: {', '.join(names)}, or one of your own. Arguments that are not at their"
+            " defaults replace them. Empty: the arguments alone.", "", READWRITE,
         )  # fmt: skip
     free = LETTERS
     for name in shown(job.kind):

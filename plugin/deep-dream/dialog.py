@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,8 @@ from dreamwire.classes import synonyms
 from dreamwire.errors import DreamError
 from dreamwire.networks import NETWORKS
 from dreamwire.params import GUIDE, Param, find_job, validate
-from dreamwire.presets import PRESETS
+from dreamwire.presets import Preset, presets
+from own import OwnPresets, picture_of
 from preview import HEIGHT, LivePreview
 from session import Session, advice
 from settings import PERSONAL, Settings, argument, shown
@@ -52,7 +54,6 @@ class JobDialog:
         self._config = config
         self._kind = initial.kind
         self._rows = {name: find_job(self._kind).params[name] for name in shown(self._kind)}
-        self._presets = {name: preset for name, preset in PRESETS.items() if preset.kind == self._kind}
         self._write(initial)
         self._dialog = GimpUi.ProcedureDialog.new(procedure, config, find_job(self._kind).label)
         self.session = Session(post, lambda: self._preview.say("Starting the daemon..."))
@@ -61,7 +62,6 @@ class JobDialog:
         self._layers = Gtk.ComboBoxText.new_with_entry()
         self._build()
         self._changed_layers()
-        self._mark_preset()
         config.connect("notify", self._changed)
 
     def ask(self) -> Settings | None:
@@ -101,7 +101,8 @@ class JobDialog:
         both = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=GAP)
         both.pack_start(self._preview.widget, False, False, 0)
         both.pack_start(area, True, True, 0)
-        content = column(*self._presets_row())
+        self._row = self._presets_row()
+        content = column(self._row)
         content.pack_start(both, True, True, 0)
         content.set_border_width(GAP)
         content.show_all()
@@ -148,28 +149,47 @@ class JobDialog:
 
     # Presets
 
-    def _presets_row(self) -> list[Gtk.Widget]:
-        self._buttons: dict[str, Gtk.ToggleButton] = {}
-        if not self._presets:
-            return []
+    def _presets_row(self) -> Gtk.FlowBox:
         box = Gtk.FlowBox(
             selection_mode=Gtk.SelectionMode.NONE,
             homogeneous=True,
             min_children_per_line=4,
             max_children_per_line=8,
         )
+        self._fill_presets(box)
+        return box
+
+    def _fill_presets(self, box: Gtk.FlowBox) -> None:
+        """A button for each preset, and one for those of the user's own."""
+        for child in box.get_children():
+            child.destroy()
+        self._presets = presets(self._kind)
+        self._buttons: dict[str, Gtk.ToggleButton] = {}
         for name, preset in self._presets.items():
             made = Gtk.ToggleButton(relief=Gtk.ReliefStyle.NONE, tooltip_text=preset.help)
             made.add(column(_sample(name), Gtk.Label(label=preset.label), gap=2))
-            made.connect("toggled", self._chose_preset, name)
+            made.connect("toggled", self._chose_preset, preset)
             self._buttons[name] = made
             box.add(made)
-        return [box]
+        hint = "Keeps these settings by a name, or takes those that somebody sent you."
+        box.add(button("Your o_wn...", self._own, hint))
+        box.show_all()
+        self._mark_preset()
 
-    def _chose_preset(self, pressed: Gtk.ToggleButton, name: str) -> None:
-        if self._marking:
-            return
-        wanted = validate(self._kind, PRESETS[name].params)
+    def _own(self) -> None:
+        try:
+            settings = self._settings()
+        except DreamError:
+            return  # it is told beside the settings what is wrong with them
+        OwnPresets(settings, self._preview.picture, self._use, lambda: self._fill_presets(self._row)).run()
+
+    def _chose_preset(self, pressed: Gtk.ToggleButton, preset: Preset) -> None:
+        if not self._marking:
+            self._use(preset)
+
+    def _use(self, preset: Preset) -> None:
+        """Sets what a preset says, and what it does not say to what is usual."""
+        wanted = validate(self._kind, preset.params)
         self._writing = True
         for each in self._rows:
             if each not in PERSONAL:
@@ -191,8 +211,8 @@ class JobDialog:
     # Settings
 
     def _write(self, settings: Settings) -> None:
-        if self._presets:
-            self._config.set_property("preset", "custom")
+        if self._config.find_property("preset"):
+            self._config.set_property("preset", "")
         self._config.set_property("mask-as", settings.mask)
         for name in self._rows:
             self._config.set_property(argument(name), settings.params[name])
@@ -281,8 +301,7 @@ def _complete(completion: Gtk.EntryCompletion, names: Gtk.TreeModel, place: Gtk.
 
 def _sample(preset: str) -> Gtk.Widget:
     """What a preset makes of a cloud."""
-    try:
-        sample = GdkPixbuf.Pixbuf.new_from_file_at_scale(str(PICTURES / f"{preset}.jpg"), 96, 72, True)
-    except GLib.Error:
-        return Gtk.Label()  # a picture that is missing is no reason not to dream
-    return Gtk.Image.new_from_pixbuf(sample)
+    for file in (PICTURES / f"{preset}.jpg", picture_of(preset)):
+        with contextlib.suppress(GLib.Error):  # a picture that is missing is no reason not to dream
+            return Gtk.Image.new_from_pixbuf(GdkPixbuf.Pixbuf.new_from_file_at_scale(str(file), 96, 72, True))
+    return Gtk.Label()

@@ -47,6 +47,11 @@ class LivePreview:
         self._said = label("", width=34)
         self.widget = column(frame, row(self._switch, self._said), gap=6)
 
+    @property
+    def picture(self) -> GdkPixbuf.Pixbuf | None:
+        """What it has come to, if there is anything."""
+        return self._after
+
     def say(self, text: str) -> None:
         """A line below the picture."""
         self._said.set_text(text)

@@ -20,7 +20,7 @@ from dreamwire.crop import Box
 from dreamwire.messages import Array, Buffer, Done, Message, Preview, PreviewIs, Progress
 from dreamwire.networks import NETWORKS
 from dreamwire.params import find_job
-from dreamwire.presets import PRESETS
+from dreamwire.presets import find_preset
 from dreamwire.words import where
 from loop import Loop
 from session import Dream, Session
@@ -118,8 +118,8 @@ def given(kind: str, config: Gimp.ProcedureConfig, base: Settings | None = None)
     Arguments at their defaults leave what the preset says, or `base`.
     """
     params: dict[str, Any] = dict(base.params) if base else {}
-    if config.find_property("preset") and (preset := PRESETS.get(config.get_property("preset"))):
-        params |= preset.params
+    if config.find_property("preset") and config.get_property("preset"):
+        params |= find_preset(config.get_property("preset"), kind).params
     for name in shown(kind):
         value = config.get_property(argument(name))
         if value != find_job(kind).params[name].default:

@@ -16,8 +16,8 @@ from typing import Any
 from dreamwire import __version__, paths
 from dreamwire.errors import DreamError
 from dreamwire.networks import NETWORKS
-from dreamwire.params import PARAMS, Value, find_job, validate, what
-from dreamwire.presets import PRESETS
+from dreamwire.params import PARAMS, Value, defaults, find_job, validate, what
+from dreamwire.presets import Preset, parse_preset, preset_of
 
 #: What plain data from a file can be other than it should: no JSON, nested without end, of other kinds.
 MALFORMED = (ValueError, RecursionError, KeyError, TypeError, AttributeError)
@@ -62,19 +62,23 @@ class Settings:
     @property
     def preset(self) -> str:
         """The preset that these settings are, whatever their seed and precision, or nothing."""
-        for name, preset in PRESETS.items():
-            if preset.kind == self.kind:
-                wanted = validate(self.kind, preset.params)
-                if all(self.params[each] == wanted[each] for each in wanted if each not in PERSONAL):
-                    return name
-        return ""
+        found = preset_of(self.kind, self.params, PERSONAL)
+        return found.name if found else ""
+
+    def as_preset(self, label: str) -> Preset:
+        """These settings as a preset of the user's own; raises `DreamError` for a label that is none."""
+        usual = defaults(self.kind)
+        changed = {name: value for name, value in self.params.items() if value != usual[name]}
+        params = {name: value for name, value in changed.items() if name not in PERSONAL}
+        return parse_preset(Preset("", label.replace("=", " "), "", params, self.kind).line)
 
     @property
     def title(self) -> str:
         """What the result is called: by its preset or layers or classes, and a network that is not the usual."""
         name = str(self.params["network"])
         label = find_job(self.kind).label
-        looked = PRESETS[self.preset].label if self.preset else what(self.params)
+        found = preset_of(self.kind, self.params, PERSONAL)
+        looked = found.label if found else what(self.params)
         network = "" if name == PARAMS["network"].default else f" ({NETWORKS[name].label})"
         return f"{label}: {looked}{network}" if looked else f"{label}{network}"
 

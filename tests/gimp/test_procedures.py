@@ -29,12 +29,12 @@ def test_every_parameter_is_an_argument_by_name_and_the_new_layer_is_returned(la
     assert values == ["layer"]
 
 
-def test_every_preset_can_be_named(lab: Lab) -> None:
-    names = lab("""
-        config = Gimp.get_pdb().lookup_procedure(DREAM).create_config()
-        result = Gimp.param_spec_choice_get_choice(config.find_property("preset")).list_nicks()
+def test_an_unknown_preset_is_refused_with_what_is_like_it(lab: Lab) -> None:
+    says = lab("""
+        image, layer = picture(24, 20)
+        result = refusal(layer, preset="swirl")
     """)
-    assert names == ["custom", *PRESETS]
+    assert "There is no preset called 'swirl'; did you mean swirls?" in says
 
 
 def test_script_fu_dreams_with_named_arguments(lab: Lab) -> None:

@@ -239,8 +239,8 @@ def test_dream_again_takes_the_settings_last_used_and_damaged_ones_do_not_matter
     folder = lab.gimp.environment["DEEPDREAM_CONFIG"]
     lab(f"os.makedirs({folder!r}, exist_ok=True)")
     texts = (
-        '{"params": {"layers": "blocks.2", "octaves": 1, "steps": 1, "seed": 11}, "mask": "alpha"}',
-        '{"params": {"layers": "blocks.',
+        '{"dream": {"params": {"layers": "blocks.2", "octaves": 1, "steps": 1, "seed": 11}, "mask": "alpha"}}',
+        '{"dream": {"params": {"layers": "blocks.',
     )
     used, damaged = lab(f"""
         image, layer = picture(24, 20)
@@ -262,7 +262,7 @@ def test_a_script_has_its_arguments_alone_and_leaves_nothing_behind(lab: Lab) ->
     found, left = lab(f"""
         os.makedirs({folder!r}, exist_ok=True)
         path = "{folder}/gimp.json"
-        text = '{{"params": {{"layers": "blocks.1", "seed": 11}}, "mask": "alpha"}}'
+        text = '{{"dream": {{"params": {{"layers": "blocks.1", "seed": 11}}, "mask": "alpha"}}}}'
         with open(path, "w") as file:
             file.write(text)
         image, layer = picture(24, 20)

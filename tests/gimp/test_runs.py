@@ -150,5 +150,5 @@ def test_settings_are_remembered_as_soon_as_a_dream_runs(lab: Lab) -> None:
     """)
     assert not before
     assert error.startswith("CancelledError")
-    assert kept[0]["params"]["seed"] == 3
-    assert kept[0]["mask"] == "alpha"
+    assert kept[0]["dream"]["params"]["seed"] == 3
+    assert kept[0]["dream"]["mask"] == "alpha"

@@ -154,6 +154,9 @@ class Widget:
 
     pack_start = attach = add
 
+    def get_children(self) -> list[Widget]:
+        return list(self.children)
+
     def set_child_packing(self, *_how: object) -> None:
         pass
 

@@ -287,7 +287,7 @@ class Onlooker:
         pass
 
 
-def onlooked(layers, does, action="dream", **arguments):
+def onlooked(layers, does, action="make", **arguments):
     """Dreams with somebody looking on; the new layers, and what went wrong."""
     ours = plug_in()
     sys.modules["windows"] = SimpleNamespace(RunWindow=Onlooker)
@@ -295,7 +295,7 @@ def onlooked(layers, does, action="dream", **arguments):
     config = Gimp.get_pdb().lookup_procedure(DREAM).create_config()
     for name, value in (BRIEF | arguments).items():
         config.set_property(name.replace("_", "-"), value)
-    called = ours.runs.Call(None, Gimp.RunMode.WITH_LAST_VALS, layers[0].get_image(), layers, config)
+    called = ours.runs.Call("dream", None, Gimp.RunMode.WITH_LAST_VALS, layers[0].get_image(), layers, config)
     try:
         return getattr(ours.runs, action)(called), ""
     except Exception as error:

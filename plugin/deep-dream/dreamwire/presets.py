@@ -1,17 +1,29 @@
-"""PRESETS: looks found by eye, one row of plain data each; the first is the default one.
+"""PRESETS: looks found by eye, one row of plain data each; the first of a kind is the default one.
 
 To add one, add a row and run `docs/pictures.py presets` and `docs/generate.py`: the first makes its picture,
 `pictures/NAME.jpg` in the plug-in's folder.
+
+Users have presets of their own in a file of lines, as in `Wool = dream --layers blocks.8 --channels 36`: a label,
+and what one would type after `deepdream`. Such a line can be sent to somebody else.
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
+import shlex
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from . import paths
 from .errors import DreamError
-from .params import PARAMS, Value
+from .params import PARAMS, Value, find_job, validate
 from .words import nearest
+
+#: The file of the user's own presets, in the folder of settings.
+FILE = "presets.txt"
 
 
 @dataclass(frozen=True)
@@ -31,7 +43,12 @@ class Preset:
     @property
     def flags(self) -> str:
         """The same as flags of the command, to begin one's own experiments with."""
-        return " ".join(f"{PARAMS[name].flag} {value}" for name, value in self.params.items())
+        return " ".join(f"{PARAMS[name].flag} {shlex.quote(str(value))}" for name, value in self.params.items())
+
+    @property
+    def line(self) -> str:
+        """The same as a line of a user's file."""
+        return f"{self.label} = {self.kind} {self.flags}".rstrip()
 
 
 def _table(*rows: Preset) -> dict[str, Preset]:
@@ -75,12 +92,114 @@ PRESETS: Mapping[str, Preset] = _table(
 )  # fmt: skip
 
 
-def find_preset(name: str) -> Preset:
+def presets(kind: str = "") -> dict[str, Preset]:
+    """Those of a kind of job, or all, by their names: those that come with the program, then the user's own."""
+    rows = {**PRESETS, **own_presets()}
+    return {name: row for name, row in rows.items() if kind in ("", row.kind)}
+
+
+def find_preset(name: str, kind: str = "") -> Preset:
     """A preset by its name, or a `DreamError` bad_params that offers the nearest names."""
-    if name not in PRESETS:
-        hint = nearest(name, PRESETS, f"; there is {', '.join(PRESETS)}.")
-        raise DreamError("bad_params", f"There is no preset called {name!r:.60}{hint}")
-    return PRESETS[name]
+    known = presets(kind)
+    if name not in known:
+        there_is = f"; there is {', '.join(known)}." if known else "."
+        raise DreamError("bad_params", f"There is no preset called {name!r:.60}{nearest(name, known, there_is)}")
+    return known[name]
+
+
+def preset_of(kind: str, values: Mapping[str, Value], leave: tuple[str, ...] = ()) -> Preset | None:
+    """The preset that validated parameters are, whatever those are that it is to `leave`."""
+    for row in presets(kind).values():
+        wanted = validate(kind, row.params)
+        if all(values[name] == value for name, value in wanted.items() if name not in leave):
+            return row
+    return None
+
+
+def parse_preset(line: str) -> Preset:
+    """A preset from its `line`; raises `DreamError` bad_params, which says what is wrong."""
+    label, equals, rest = (part.strip() for part in line.partition("="))
+    name = "-".join(re.findall(r"\w+", label.lower()))
+    try:
+        kind, *words = shlex.split(rest)
+    except ValueError as error:
+        raise _no_preset(line) from error
+    if not name or not equals or len(label) > 40 or len(words) % 2:
+        raise _no_preset(line)
+    rows = {row.flag: row for row in find_job(kind).params.values()}
+    params: dict[str, Value] = {}
+    for flag, text in zip(words[::2], words[1::2], strict=True):
+        if flag not in rows:
+            raise DreamError("bad_params", f"{kind} has no parameter {flag!r:.60}{nearest(flag, rows)}")
+        params[rows[flag].name] = rows[flag].parse(text)
+    validate(kind, params)
+    return Preset(name, label, "One of your own.", params, kind)
+
+
+def _no_preset(line: str) -> DreamError:
+    return DreamError(
+        "bad_params",
+        f"{line!r:.80} is no preset. One is a label, = and what one would type after `deepdream`, as in"
+        " Wool = dream --layers blocks.8 --channels 36",
+    )
+
+
+def own_presets() -> dict[str, Preset]:
+    """The user's own, by name; lines that this version cannot read are passed over."""
+    found: dict[str, Preset] = {}
+    for line in _lines():
+        with contextlib.suppress(DreamError):
+            preset = parse_preset(line)
+            if preset.name not in PRESETS:
+                found[preset.name] = preset
+    return found
+
+
+def keep_preset(preset: Preset) -> None:
+    """Puts a preset into the user's file, in place of one of the same name. Raises `DreamError`, `OSError`."""
+    if preset.name in PRESETS:
+        raise DreamError(
+            "conflict", f"A preset called {preset.label} comes with the program; choose another name."
+        )
+    _write([*_without(preset.name), preset.line])
+
+
+def drop_preset(name: str) -> None:
+    """Takes a preset out of the user's file. Raises `DreamError` bad_params if it is not there, `OSError`."""
+    own = own_presets()
+    if name not in own:
+        there_is = f"; yours are {', '.join(own)}." if own else "; you have none."
+        raise DreamError("bad_params", f"You have no preset called {name!r:.60}{nearest(name, own, there_is)}")
+    _write(_without(name))
+
+
+def _without(name: str) -> list[str]:
+    """The file's lines but those of a preset; what cannot be read stays."""
+    lines = []
+    for line in _lines():
+        try:
+            keep = parse_preset(line).name != name
+        except DreamError:
+            keep = True
+        if keep:
+            lines.append(line)
+    return lines
+
+
+def _lines() -> list[str]:
+    try:
+        text = (paths.config_dir() / FILE).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return []
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _write(lines: list[str]) -> None:
+    folder = paths.config_dir()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
+        file.write("".join(f"{line}\n" for line in lines))
+    Path(file.name).replace(folder / FILE)
 
 
 def markdown() -> str:
