@@ -83,6 +83,7 @@ def _folders() -> Iterator[tuple[Path, tuple[str, ...]]]:
         yield paths.runtime_dir(), _if_named("DEEPDREAM_RUNTIME", "daemon.sock*", "worker-*", "token-*")
     yield paths.log_dir(), _if_named("DEEPDREAM_LOGS", "daemon.*")
     yield paths.config_dir(), _if_named("DEEPDREAM_CONFIG", "*.json")
+    yield paths.cache_dir(), _if_named("DEEPDREAM_CACHE", "catalogue")
     data = ("venv", "cache", "weights", "run", COMMAND_FILE, RECORD, "install.log")
     yield from ((folder, _if_named("DEEPDREAM_DATA", *data)) for folder in paths.client_dirs())
 

@@ -8,7 +8,7 @@ import io
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -16,7 +16,7 @@ from typing import NoReturn, TypeVar
 from dreamwire import __version__
 from dreamwire.errors import DreamError, UnreachableError
 from dreamwire.networks import NETWORKS, find_network
-from dreamwire.params import GUIDE, JOBS, PARAMS, Job, Param
+from dreamwire.params import CATALOGUE, GUIDE, JOBS, MOST_CHANNELS, PARAMS, Job, Param
 from dreamwire.presets import find_preset, presets
 
 from . import commands
@@ -45,7 +45,17 @@ examples:
   deepdream dream photo.jpg -o dream.png --classes "tabby+lemon*0.5"
   deepdream dream photo.jpg -o dream.png --guide flowers.jpg
   deepdream dream cutout.png -o dream.png --mask alpha --preview-dir frames
-"""
+""",
+    "catalogue": """\
+What was made before is remembered and comes at once. Ctrl-C leaves no sheet;
+the same command then goes on where it was.
+
+examples:
+  deepdream catalogue photo.jpg -o sheet.png
+  deepdream catalogue photo.jpg -o sheet.png --mask face.png --side 240
+  deepdream catalogue photo.jpg -o sheet.png --channels-of blocks.8
+  deepdream catalogue photo.jpg -o small/ --channels-of blocks.8 --channels 30-61
+""",
 }
 
 
@@ -112,6 +122,8 @@ def parser() -> argparse.ArgumentParser:
         usage = "IN -o OUT [--mask M] [more of the below]"
         run = partial(commands.picture, job.kind)
         add_job(add(run, job.kind, job.help, usage=usage, epilog=EPILOGS.get(job.kind, "")), job)
+    usage = "IN -o OUT [--channels-of LAYER] [more of the below]"
+    add_catalogue(add(commands.catalogue, usage=usage, epilog=EPILOGS["catalogue"]))
     add(commands.classes).add_argument("words", nargs="*", metavar="WORD", help="parts of a name")
     presets_ = add(commands.presets)
     presets_.add_argument("--add", metavar="LINE", help='as in "Wool = dream --layers blocks.8 --channels 36"')
@@ -138,16 +150,21 @@ def _help(call: Call) -> int:
     return OK
 
 
-def add_job(parser: argparse.ArgumentParser, job: Job) -> None:
-    """The arguments of a job that makes a picture of a picture, most of them from JOBS."""
+def add_pictures(parser: argparse.ArgumentParser, output: str = "where to write; its suffix says how") -> None:
+    """The arguments of a command that makes something of a picture."""
     parser.add_argument("image", metavar="IN", help="the picture: PNG, JPEG, TIFF or WebP, 8 or 16 bit")
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="where to write; its suffix says how")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT", help=output)
     parser.add_argument(
         "-m",
         "--mask",
         metavar="M",
         help="the region: a picture of the same size, white inside, or `alpha` for IN's own",
     )
+
+
+def add_job(parser: argparse.ArgumentParser, job: Job) -> None:
+    """The arguments of a job that makes a picture of a picture, most of them from JOBS."""
+    add_pictures(parser)
     if GUIDE in job.inputs:
         parser.add_argument("--guide", metavar="G", help=f"{GUIDE.help}; a file")
     parser.add_argument("--preview-dir", metavar="D", help="a folder for the frames on the way to the result")
@@ -160,11 +177,36 @@ def add_job(parser: argparse.ArgumentParser, job: Job) -> None:
             metavar="NAME",
             help=f"a look to begin with, which the flags below change: {', '.join(names)} (default %(default)s)",
         )
+    add_params(parser, job.params.values())
+
+
+def add_catalogue(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `catalogue`."""
+    add_pictures(parser, "where to write: a sheet, or with / at its end a folder of pictures")
+    parser.add_argument(
+        "--channels-of", default="", metavar="LAYER", help="show the channels of this layer, not the layers"
+    )
+    parser.add_argument(
+        "--channels", default="", metavar="LIST", help=f"which, as in 0-31,40 (default the first {MOST_CHANNELS})"
+    )
+    parser.add_argument(
+        "--side", type=_between(32, 1024), default=160, metavar="PX",
+        help="the longer side of each small picture (32 to 1024; default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--columns", type=_between(1, 64), default=4, metavar="N",
+        help="pictures side by side on the sheet (1 to 64; default %(default)s)",
+    )  # fmt: skip
+    add_params(parser, CATALOGUE.values())
+
+
+def add_params(parser: argparse.ArgumentParser, rows: Iterable[Param]) -> None:
+    """A flag for each parameter."""
     groups = {
         False: parser.add_argument_group("parameters"),
         True: parser.add_argument_group("parameters, in detail"),
     }
-    for row in job.params.values():
+    for row in rows:
         groups[row.advanced].add_argument(
             row.flag,
             dest=row.name,
@@ -212,6 +254,18 @@ def _at_least(minimum: Number, kind: Callable[[str], Number]) -> Callable[[str],
         return value
 
     check.__name__ = "number"  # for argparse's messages
+    return check
+
+
+def _between(least: int, most: int) -> Callable[[str], int]:
+    """A whole number in a range."""
+
+    def check(text: str) -> int:
+        if not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not from {least} to {most}")
+        return int(text)
+
+    check.__name__ = "whole number"  # for argparse's messages
     return check
 
 

@@ -253,6 +253,18 @@ def paste(picture: Picture, box: tuple[int, int, int, int], pixels: Array) -> Pi
     return replace(picture, pixels=result)
 
 
+def reduced(picture: Picture, side: int) -> Picture:
+    """The picture with no side longer than `side`, in 8 bit; transparency is laid on white."""
+    image = _image(replace(picture, pixels=convert(picture.pixels, "uint8")))
+    if image.hasalpha():
+        image = image.flatten(background=255)
+    if (scale := side / max(picture.size)) < 1:
+        sizes = (max(1, round(extent * scale)) / extent for extent in (image.width, image.height))
+        horizontal, vertical = sizes
+        image = image.resize(horizontal, vscale=vertical)
+    return replace(picture, pixels=image.numpy().reshape(image.height, image.width, image.bands))
+
+
 def convert(pixels: Array, dtype: str) -> Array:
     """The same values as uint8, uint16 or float32; integers span their whole range, float is 0..1.
 

@@ -30,6 +30,13 @@ def picture(kind: str, call: Call) -> int:
     return run(call, kind)
 
 
+def catalogue(call: Call) -> int:
+    """See what each layer, or each channel of a layer, makes of a picture: a sheet of small dreams."""
+    from .cataloguing import run  # noqa: PLC0415 - numpy and image files
+
+    return run(call)
+
+
 def classes(call: Call) -> int:
     """Find the classes that networks tell apart, by words of their names."""
     words = " ".join(call.arguments.words)

@@ -43,18 +43,18 @@ def run(call: Call, kind: str) -> int:
     codec.check_output(arguments.output, picture.size)
     mask = read_mask(arguments.mask, picture)
     guide = codec.read(arguments.guide) if getattr(arguments, "guide", None) else None
-    part = crop(kind, _bounds(mask, picture.size), picture.size, values)
+    part = crop(kind, mask_bounds(mask, picture.size), picture.size, values)
     watch.lap("read")
     with recording(arguments.preview_dir, picture) as frames:
         with call.client() as client:
             watch.lap("connect")
-            here = _slices(part)
+            here = slices(part)
             submitted = client.submit(
                 kind,
                 given,
-                image=_image(picture.pixels[here]),
-                mask=None if mask is None else _image(mask[here][..., None]),
-                guide=None if guide is None else _image(guide.pixels),
+                image=to_image(picture.pixels[here]),
+                mask=None if mask is None else to_image(mask[here][..., None]),
+                guide=None if guide is None else to_image(guide.pixels),
                 # As many as come: the daemon sends no second one before the first has left.
                 preview=Preview(interval_ms=20) if frames is not None else None,
             )
@@ -64,7 +64,7 @@ def run(call: Call, kind: str) -> int:
         output = done.outputs[0]
         result = codec.paste(picture, box, _pixels(done.frames[output.frame], output.shape, output.dtype))
         if frames:
-            frames.add(box, result.pixels[_slices(box)])  # the last frame is the dream itself
+            frames.add(box, result.pixels[slices(box)])  # the last frame is the dream itself
         notes = codec.write(result, arguments.output)
         watch.lap("write")
     share = 1.0 if mask is None else float((mask > 0).mean())
@@ -176,12 +176,7 @@ def recording(name: str | None, picture: codec.Picture) -> Iterator[Frames | Non
     if found and any(folder.glob("frame-*.png")):
         # There may be more of them than this dream will have, which would then end in the other.
         raise DreamError("bad_input", f"{folder} has frames of another dream; empty it, or name another folder.")
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise DreamError(
-            "bad_input", f"{folder} cannot be made ({error.strerror}); name another folder."
-        ) from error
+    make_folder(folder)
     frames = Frames(folder, picture)
     try:
         codec.check_output(folder / "frame-0001.png")
@@ -191,7 +186,18 @@ def recording(name: str | None, picture: codec.Picture) -> Iterator[Frames | Non
             folder.rmdir()
 
 
-def _bounds(mask: Mask | None, size: tuple[int, int]) -> Box:
+def make_folder(folder: Path) -> None:
+    """Makes a folder unless it is there. Raises `DreamError` bad_input if it cannot be."""
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DreamError(
+            "bad_input", f"{folder} cannot be made ({error.strerror}); name another folder."
+        ) from error
+
+
+def mask_bounds(mask: Mask | None, size: tuple[int, int]) -> Box:
+    """The box around a mask, or around all of a picture of `size`; an empty mask is refused."""
     if mask is None:
         return 0, 0, *size
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -206,12 +212,14 @@ def _placed(box: Box, part: Box) -> Box:
     return part[0] + box[0], part[1] + box[1], box[2], box[3]
 
 
-def _slices(box: Box) -> tuple[slice, slice]:
+def slices(box: Box) -> tuple[slice, slice]:
+    """A box as an index of pixels (H, W, ...)."""
     top, left, height, width = box
     return slice(top, top + height), slice(left, left + width)
 
 
-def _image(pixels: NDArray[Any]) -> Image:
+def to_image(pixels: NDArray[Any]) -> Image:
+    """Pixels (H, W, C) as a client sends them."""
     height, width, channels = pixels.shape
     return Image(np.ascontiguousarray(pixels).data.cast("B"), (height, width, channels), pixels.dtype.name)
 

@@ -26,7 +26,7 @@ class Daemon:
     environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        places = {name: str(self.folder / name.lower()) for name in ("DATA", "LOGS", "CONFIG", "RUNTIME")}
+        places = {name: str(self.folder / name.lower()) for name in ("DATA", "LOGS", "CONFIG", "CACHE", "RUNTIME")}
         self.environment |= {f"DEEPDREAM_{name}": place for name, place in places.items()}
         self.environment["DEEPDREAM_ENDPOINT"] = self.endpoint
 

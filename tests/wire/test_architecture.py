@@ -36,6 +36,7 @@ LAYERS = {
         layers="sockets header",
     ),
     "header": Layer("dreamwire.messages", layers="wire", packages="msgpack"),
+    "sequences": Layer("dreamwire.catalogue", layers="wire header"),
     "sockets": Layer("dreamwire.transport", layers="wire", packages="zmq"),
     # The plug-in: only `canvas` touches Gegl's pixels, only `dialog` and `windows` GTK.
     "talk": Layer("session settings", layers="wire header"),
@@ -66,10 +67,15 @@ LAYERS = {
         packages="zmq",
     ),
     "images": Layer("dreamd.codec dreamd.exif dreamd.sample", layers="wire", packages="numpy pyvips"),
-    "dreaming": Layer("dreamd.dreaming", layers="wire header common images command", packages="numpy"),
+    "sheets": Layer("dreamd.sheet", layers="wire images", packages="numpy PIL"),
+    "dreaming": Layer(
+        "dreamd.cataloguing dreamd.dreaming",
+        layers="wire header sequences common images sheets command",
+        packages="numpy",
+    ),
     "command": Layer(
         "dreamd.__main__ dreamd.call dreamd.cli dreamd.commands dreamd.doctor dreamd.terminal",
-        layers="wire header sockets common front dreaming",
+        layers="wire header sockets sequences common front dreaming",
     ),
 }
 LAYER_OF = {module: name for name, layer in LAYERS.items() for module in layer.modules.split()}

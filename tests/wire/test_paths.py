@@ -44,12 +44,15 @@ FOLDERS = [
     ("linux", paths.weights_dir, ".local/share/deep-dream/weights"),
     ("linux", paths.log_dir, ".local/state/deep-dream"),
     ("linux", paths.config_dir, ".config/deep-dream"),
+    ("linux", paths.cache_dir, ".cache/deep-dream"),
     ("darwin", paths.data_dir, "Library/Application Support/deep-dream"),
     ("darwin", paths.log_dir, "Library/Logs/deep-dream"),
     ("darwin", paths.config_dir, "Library/Application Support/deep-dream/config"),
+    ("darwin", paths.cache_dir, "Library/Caches/deep-dream"),
     ("win32", paths.data_dir, "AppData/Local/deep-dream"),
     ("win32", paths.log_dir, "AppData/Local/deep-dream/logs"),
     ("win32", paths.config_dir, "AppData/Local/deep-dream/config"),
+    ("win32", paths.cache_dir, "AppData/Local/deep-dream/cache"),
     ("win32", paths.runtime_dir, "AppData/Local/deep-dream/run"),
 ]
 
@@ -70,6 +73,7 @@ class TestFolders:
             ("XDG_DATA_HOME", paths.data_dir),
             ("XDG_STATE_HOME", paths.log_dir),
             ("XDG_CONFIG_HOME", paths.config_dir),
+            ("XDG_CACHE_HOME", paths.cache_dir),
         ],
     )
     def test_linux_follows_xdg_and_ignores_relative_names_as_it_asks(
@@ -88,6 +92,7 @@ class TestFolders:
             ("DEEPDREAM_DATA", paths.data_dir),
             ("DEEPDREAM_LOGS", paths.log_dir),
             ("DEEPDREAM_CONFIG", paths.config_dir),
+            ("DEEPDREAM_CACHE", paths.cache_dir),
             ("DEEPDREAM_RUNTIME", paths.runtime_dir),
         ],
     )
@@ -101,7 +106,7 @@ class TestFolders:
         assert folder() == home / "mine"
 
     def test_asking_makes_nothing(self, home: Path) -> None:
-        for folder in (paths.data_dir, paths.weights_dir, paths.log_dir, paths.config_dir):
+        for folder in (paths.data_dir, paths.weights_dir, paths.log_dir, paths.config_dir, paths.cache_dir):
             folder()
         assert list(home.iterdir()) == []
 

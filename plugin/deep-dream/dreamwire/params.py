@@ -284,6 +284,12 @@ GUIDE = Input("guide", "another picture, which the dream becomes like: no side b
 LEAST_GUIDE = 32
 
 
+def rows(names: str, **defaults: Value) -> dict[str, Param]:
+    """Rows of PARAMS by their names, some with defaults of their own."""
+    found = {name: PARAMS[name] for name in names.split()}
+    return found | {name: replace(found[name], default=value) for name, value in defaults.items()}
+
+
 def _job(
     kind: str,
     label: str,
@@ -295,9 +301,7 @@ def _job(
     **defaults: Value,
 ) -> tuple[str, Job]:
     """A row of JOBS: `names` are those of its parameters, `defaults` what is its own."""
-    rows = {name: PARAMS[name] for name in names.split()}
-    rows |= {name: replace(rows[name], default=value) for name, value in defaults.items()}
-    return kind, Job(kind, label, words, help, rows, inputs, sees)
+    return kind, Job(kind, label, words, help, rows(names, **defaults), inputs, sees)
 
 
 JOBS: Mapping[str, Job] = dict((
@@ -309,6 +313,14 @@ JOBS: Mapping[str, Job] = dict((
         (IMAGE, MASK, GUIDE),
     ),
 ))  # fmt: skip
+
+#: What may be set for a catalogue: rows of a dream's parameters, quick for small pictures.
+CATALOGUE: Mapping[str, Param] = rows(
+    "network octaves octave_scale steps step_size jitter smoothing levels colour seed strength precision",
+    octaves=2, jitter=8,
+)  # fmt: skip
+#: How many channels of a layer a catalogue shows unless others are asked for.
+MOST_CHANNELS = 32
 
 
 def find_job(kind: str) -> Job:
@@ -329,11 +341,11 @@ def validate(kind: str, given: Mapping[str, object]) -> dict[str, Value]:
     Layers and channels are checked against the network too, so that what comes back can be run as it is.
     Raises `DreamError` unknown_network or bad_params with the range in its message.
     """
-    rows = find_job(kind).params
+    params = find_job(kind).params
     for name in given:
-        if name not in rows:
-            raise DreamError("bad_params", f"There is no parameter {name!r:.60}{nearest(str(name), rows)}")
-    values = defaults(kind) | {name: rows[name].check(value) for name, value in given.items()}
+        if name not in params:
+            raise DreamError("bad_params", f"There is no parameter {name!r:.60}{nearest(str(name), params)}")
+    values = defaults(kind) | {name: params[name].check(value) for name, value in given.items()}
     if "layers" in values:
         _check_layers(values)
     return values

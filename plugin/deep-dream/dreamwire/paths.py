@@ -1,7 +1,8 @@
-"""Where things are on this computer: weights, logs, settings, and the folder of the daemon's socket.
+"""Where things are on this computer: weights, logs, settings, cache, and the folder of the daemon's socket.
 
 Linux follows the XDG base directories, macOS `~/Library`, Windows `%LOCALAPPDATA%`. `DEEPDREAM_DATA`,
-`DEEPDREAM_LOGS`, `DEEPDREAM_CONFIG`, `DEEPDREAM_RUNTIME` and `DEEPDREAM_ENDPOINT` override each.
+`DEEPDREAM_LOGS`, `DEEPDREAM_CONFIG`, `DEEPDREAM_CACHE`, `DEEPDREAM_RUNTIME` and `DEEPDREAM_ENDPOINT` override
+each.
 Only `secure_dir` and what calls it (`runtime_dir`, `default_endpoint`) make or change anything.
 
 A GIMP in a sandbox shares neither environment nor all folders with the daemon on the host. It may not start
@@ -62,6 +63,13 @@ def log_dir() -> Path:
     """The folder of logs: `DEEPDREAM_LOGS`, else `XDG_STATE_HOME/deep-dream` and its like."""
     return _override("DEEPDREAM_LOGS") or _place(
         "XDG_STATE_HOME", ".local/state", macos=f"Logs/{APP}", together=f"{APP}/logs"
+    )
+
+
+def cache_dir() -> Path:
+    """The folder of what can be made again: `DEEPDREAM_CACHE`, else `XDG_CACHE_HOME/deep-dream` and its like."""
+    return _override("DEEPDREAM_CACHE") or _place(
+        "XDG_CACHE_HOME", ".cache", macos=f"Caches/{APP}", together=f"{APP}/cache"
     )
 
 
