@@ -16,7 +16,9 @@ gi.require_version("Gtk", "3.0")
 gi.require_version("GdkPixbuf", "2.0")
 from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, GObject, Gtk
 
-from canvas import Pixels, Source, guide_pixels
+from canvas import Pixels, RefusalError, Source, guide_pixels
+from choosing import Chooser
+from dreamwire.catalogue import Entry
 from dreamwire.classes import synonyms
 from dreamwire.errors import DreamError
 from dreamwire.networks import NETWORKS
@@ -51,7 +53,7 @@ class JobDialog:
         init()
         # While the dialog itself changes its widgets, they tell nothing.
         self._marking = self._writing = False
-        self._config = config
+        self._config, self._source, self._post = config, source, post
         self._kind = initial.kind
         self._rows = {name: find_job(self._kind).params[name] for name in shown(self._kind)}
         self._write(initial)
@@ -99,7 +101,10 @@ class JobDialog:
         area.set_min_content_height(HEIGHT + 60)
         area.add(controls)
         both = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=GAP)
-        both.pack_start(self._preview.widget, False, False, 0)
+        hint = "Keeps these settings by a name, or takes those that somebody sent you."
+        own = button("Presets of your o_wn...", self._own, hint)
+        own.set_halign(Gtk.Align.START)
+        both.pack_start(column(self._preview.widget, own, gap=6), False, False, 0)
         both.pack_start(area, True, True, 0)
         self._row = self._presets_row()
         content = column(self._row)
@@ -115,9 +120,31 @@ class JobDialog:
         self._layers.set_tooltip_text(self._rows["layers"].help)
         self._layers.connect("changed", self._chose_layers)
         self._label = label("Layers")
-        layers = row(self._label, self._layers, gap=6)
+        look = button("_By looking...", self._look, "Shows what each layer makes of the region.")
+        layers = row(self._label, self._layers, look, gap=6)
         layers.set_child_packing(self._layers, True, True, 0, Gtk.PackType.START)
         return [layers]
+
+    def _look(self) -> None:
+        try:
+            settings = self._settings()
+            chooser = Chooser(self._source, settings, self._post, self._chose_entry)
+        except (DreamError, RefusalError) as error:
+            self._error.set_text(advice(error))
+            return
+        self._preview.end()  # the daemon is wanted for something else
+        chooser.run()
+        self._preview.show(self._settings(), self._guide())
+
+    def _chose_entry(self, entry: Entry) -> None:
+        """Sets what a thumbnail shows."""
+        self._writing = True
+        self._config.set_property("layers", entry.params["layers"])
+        self._config.set_property("channels", entry.params.get("channels", ""))
+        if "classes" in self._rows:
+            self._config.set_property("classes", "")
+        self._writing = False
+        self._changed()
 
     def _number(self, row: Param) -> None:
         """A number's widget: a slider over what is usual, beside which everything else can be typed in."""
@@ -160,7 +187,7 @@ class JobDialog:
         return box
 
     def _fill_presets(self, box: Gtk.FlowBox) -> None:
-        """A button for each preset, and one for those of the user's own."""
+        """A button for each preset."""
         for child in box.get_children():
             child.destroy()
         self._presets = presets(self._kind)
@@ -171,8 +198,6 @@ class JobDialog:
             made.connect("toggled", self._chose_preset, preset)
             self._buttons[name] = made
             box.add(made)
-        hint = "Keeps these settings by a name, or takes those that somebody sent you."
-        box.add(button("Your o_wn...", self._own, hint))
         box.show_all()
         self._mark_preset()
 

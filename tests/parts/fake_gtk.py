@@ -116,6 +116,7 @@ class Pixbuf:
 
 # Gtk
 
+Align = Enum("Align", "START END")
 Orientation = Enum("Orientation", "HORIZONTAL VERTICAL")
 PackType = Enum("PackType", "START END")
 PolicyType = Enum("PolicyType", "NEVER AUTOMATIC")

@@ -41,7 +41,9 @@ LAYERS = {
     # The plug-in: only `canvas` touches Gegl's pixels, only `dialog` and `windows` GTK.
     "talk": Layer("session settings", layers="wire header"),
     "canvas": Layer("canvas loop", layers="wire talk", packages="gi"),
-    "windows": Layer("dialog own preview windows", layers="wire header talk canvas", packages="gi"),
+    "windows": Layer(
+        "choosing dialog own preview windows", layers="wire header talk canvas sequences", packages="gi"
+    ),
     "plugin": Layer("deep-dream runs", layers="wire header talk canvas windows", packages="gi msgpack"),
     "core": Layer(
         "dreamd.core dreamd.core.dream dreamd.core.gradient dreamd.core.measure dreamd.core.objectives"
