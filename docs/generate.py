@@ -196,6 +196,7 @@ def _tokens(value: Any, key: str | None = None) -> Iterator[tuple[bytes, str]]:
 
 PARTS: Mapping[str, str] = {
     "parameters": markdown("dream").rstrip(),
+    "parameters-enlarge": markdown("enlarge").rstrip(),
     "presets": presets.markdown().rstrip(),
     "client-messages": messages("client"),
     "daemon-messages": messages("daemon"),

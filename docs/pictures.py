@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pyvips
+import skimage.data
+import skimage.metrics
 from numpy.typing import NDArray
 
 from dreamd import codec
@@ -28,6 +30,10 @@ CLOUD = np.s_[70:350, 60:660]
 #: Width and height of a smaller sample, in which a preset's forms are larger, and what is shown of it.
 SMALL = ("480", "360")
 VIEW = np.s_[60:300, 40:360]
+#: Parts of photographs that scikit-image brings, each 160 rows of 200 pixels.
+PHOTOGRAPHS = {
+    "chelsea": np.s_[60:220, 90:290], "coffee": np.s_[100:260, 230:430], "rocket": np.s_[200:360, 230:430],
+}  # fmt: skip
 
 Pixels = NDArray[np.uint8]
 
@@ -64,7 +70,51 @@ def presets(folder: Path) -> None:
     _save([views[start : start + 4] for start in range(0, len(views), 4)], PICTURES / "presets.jpg", 1)
 
 
-MAKERS: Mapping[str, Callable[[Path], None]] = {"cloud": cloud, "layers": layers, "presets": presets}
+def catalogue(folder: Path) -> None:
+    """The sheet of a cat's face, as the command writes it."""
+    cat = folder / "cat.png"
+    codec.write(codec.Picture(skimage.data.chelsea()[20:260, 60:380]), cat)
+    out = folder / "sheet.png"
+    run("catalogue", cat, "--output", out)
+    _save([[_pixels(out)]], PICTURES / "catalogue.jpg", 1)
+
+
+def enlarge(folder: Path) -> None:
+    """Parts of photographs, what is left of them at a quarter of their size, by Lanczos and with dreamt detail.
+
+    Says what the two are worth: the length of their gradient beside the original's, and their likeness to it.
+    """
+    rows = []
+    print("| photograph | | gradient | PSNR | SSIM |\n|---|---|---|---|---|")
+    for name, view in PHOTOGRAPHS.items():
+        original = np.ascontiguousarray(getattr(skimage.data, name)()[view])
+        small = codec.reduced(codec.Picture(original), max(original.shape[:2]) // 4)
+        codec.write(small, folder / "small.png")
+        plain, dreamt = (
+            command("enlarge", folder / "small.png", "--scale", "4", *strength)
+            for strength in (("--strength", "0"), ())
+        )
+        for how, picture in (("Lanczos", plain), ("`enlarge`", dreamt)):
+            ratio = _sharpness(picture) / _sharpness(original)
+            psnr = skimage.metrics.peak_signal_noise_ratio(original, picture)
+            ssim = skimage.metrics.structural_similarity(original, picture, channel_axis=2)
+            print(f"| {name} | {how} | {ratio:.2f} | {psnr:.1f} dB | {ssim:.2f} |")
+        rows.append([original, plain, dreamt])
+    _save(rows, PICTURES / "enlarge.jpg", 1)
+
+
+def _sharpness(picture: Pixels) -> float:
+    """The mean length of the gradient of the light."""
+    return float(np.hypot(*np.gradient(picture.astype(float).mean(2))).mean())
+
+
+MAKERS: Mapping[str, Callable[[Path], None]] = {
+    "cloud": cloud,
+    "layers": layers,
+    "presets": presets,
+    "catalogue": catalogue,
+    "enlarge": enlarge,
+}
 
 
 def sample(folder: Path, *options: str) -> tuple[Path, Path]:
@@ -75,10 +125,20 @@ def sample(folder: Path, *options: str) -> tuple[Path, Path]:
 
 
 def dream(picture: Path, *options: str | Path) -> Pixels:
-    """What the command makes of a picture."""
+    """What `deepdream dream` makes of a picture."""
+    return command("dream", picture, *options)
+
+
+def command(name: str, picture: Path, *options: str | Path) -> Pixels:
+    """What a command makes of a picture."""
     out = picture.with_name("out.png")
-    subprocess.run([sys.executable, "-m", "dreamd", "dream", picture, "--output", out, *options], check=True)
+    run(name, picture, "--output", out, *options)
     return _pixels(out)
+
+
+def run(*arguments: str | Path) -> None:
+    """Runs `deepdream`; what it says goes beside what these pictures are worth."""
+    subprocess.run([sys.executable, "-m", "dreamd", *arguments], check=True, stdout=sys.stderr)
 
 
 def _pixels(path: Path) -> Pixels:

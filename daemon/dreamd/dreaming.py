@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,7 +19,7 @@ from dreamwire.client import Image, Job, JobCancelledError
 from dreamwire.crop import Box, crop
 from dreamwire.errors import DreamError
 from dreamwire.messages import Buffer, Done, Preview, PreviewIs, Progress
-from dreamwire.params import find_job, validate
+from dreamwire.params import find_job, result_size, validate
 from dreamwire.reports import told
 from dreamwire.words import where
 
@@ -40,10 +41,13 @@ def run(call: Call, kind: str) -> int:
     values = validate(kind, given)
     watch = Stopwatch()
     picture = codec.read(arguments.image)
-    codec.check_output(arguments.output, picture.size)
+    size = result_size(values, picture.size)
+    codec.check_output(arguments.output, size)
     mask = read_mask(arguments.mask, picture)
     guide = codec.read(arguments.guide) if getattr(arguments, "guide", None) else None
-    part = crop(kind, mask_bounds(mask, picture.size), picture.size, values)
+    bounds = mask_bounds(mask, picture.size)
+    # Only the daemon enlarges, so what surrounds the region has to go there too.
+    part = crop(kind, bounds, picture.size, values) if size == picture.size else (0, 0, *picture.size)
     watch.lap("read")
     with recording(arguments.preview_dir, picture) as frames:
         with call.client() as client:
@@ -62,7 +66,7 @@ def run(call: Call, kind: str) -> int:
         watch.lap("daemon")
         box = _placed(done.box, part)
         output = done.outputs[0]
-        result = codec.paste(picture, box, _pixels(done.frames[output.frame], output.shape, output.dtype))
+        result = laid(picture, box, _pixels(done.frames[output.frame], output.shape, output.dtype))
         if frames:
             frames.add(box, result.pixels[slices(box)])  # the last frame is the dream itself
         notes = codec.write(result, arguments.output)
@@ -78,7 +82,7 @@ def run(call: Call, kind: str) -> int:
         "notes": [*done.info["degraded"], *notes],
         "frames": frames.count if frames else 0,
     }
-    call.result(summary, _told(job.words.done, picture.size, summary))
+    call.result(summary, _told(job.words.done, size, summary))
     return OK
 
 
@@ -162,7 +166,15 @@ class Frames:
     def add(self, box: Box, pixels: NDArray[Any]) -> None:
         """Writes the picture with these pixels at `box`."""
         self.count += 1
-        codec.write(codec.paste(self._picture, box, pixels), self._folder / f"frame-{self.count:04d}.png")
+        codec.write(laid(self._picture, box, pixels), self._folder / f"frame-{self.count:04d}.png")
+
+
+def laid(picture: codec.Picture, box: Box, pixels: NDArray[Any]) -> codec.Picture:
+    """The picture with pixels at their box; those of an enlarged picture are all of it."""
+    height, width = picture.size
+    if box[2] > height or box[3] > width:
+        return replace(picture, pixels=pixels)
+    return codec.paste(picture, box, pixels)
 
 
 @contextlib.contextmanager

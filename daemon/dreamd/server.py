@@ -61,7 +61,7 @@ from dreamwire.messages import (
     encode,
 )
 from dreamwire.networks import NETWORKS, Network, find_network
-from dreamwire.params import JOBS, LEAST_GUIDE, find_job, validate
+from dreamwire.params import JOBS, LEAST_GUIDE, find_job, result_size, validate
 
 from . import weights
 from .jobs import Job, Jobs
@@ -355,12 +355,15 @@ class Front:
                 f"The mask is {mask.shape[1]}x{mask.shape[0]} of {mask.shape[2]} channels, but the image is"
                 f" {width}x{height}; send a mask of one channel and the image's size.",
             )
-        pixels = max(array.shape[0] * array.shape[1] for array in given.values())
-        if pixels > self._options.max_pixels:
+        pixels = max(math.prod(array.shape[:2]) for array in given.values())
+        large = math.prod(result_size(params, (height, width)))
+        if max(pixels, large) > self._options.max_pixels:
+            has = "would have" if large > pixels else "has"
             raise DreamError(
                 "limit",
-                f"The image has {pixels / 1e6:.0f} megapixels; this daemon takes"
-                f" {self._options.megapixels}. Select a smaller region, or start it with a larger --megapixels.",
+                f"The image {has} {max(pixels, large) / 1e6:.0f} megapixels; this daemon takes"
+                f" {self._options.megapixels}. Select a smaller region{' or scale' * (large > pixels)}, or start"
+                " it with a larger --megapixels.",
             )
         row = find_network(str(params["network"]))
         if weights.locate(row) is None:

@@ -47,7 +47,8 @@ LAYERS = {
     "plugin": Layer("deep-dream runs", layers="wire header talk canvas windows", packages="gi msgpack"),
     "core": Layer(
         "dreamd.core dreamd.core.dream dreamd.core.gradient dreamd.core.measure dreamd.core.objectives"
-        " dreamd.core.plan dreamd.core.progress dreamd.core.pyramid dreamd.core.region dreamd.core.windows",
+        " dreamd.core.plan dreamd.core.progress dreamd.core.pyramid dreamd.core.region dreamd.core.resample"
+        " dreamd.core.windows",
         packages="torch",
     ),
     "common": Layer(
@@ -60,7 +61,9 @@ LAYERS = {
         packages="torch torchvision zmq",
     ),
     "kinds": Layer(
-        "dreamd.kinds dreamd.kinds.dream dreamd.kinds.task", layers="wire core worker", packages="torch"
+        "dreamd.kinds dreamd.kinds.dream dreamd.kinds.enlarge dreamd.kinds.task",
+        layers="wire core worker",
+        packages="torch",
     ),
     # The front starts workers as processes and imports nothing of theirs.
     "front": Layer(

@@ -14,7 +14,7 @@ import pytest
 import zmq
 
 from dreamwire.messages import MESSAGES, Accepted, Done, Message, Submit, Welcome, decode
-from dreamwire.params import markdown
+from dreamwire.params import JOBS, markdown
 from real_daemon import Daemon
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,8 +45,9 @@ def test_every_generated_part_is_shown() -> None:
     assert sorted(GENERATOR.PARTS) == sorted(shown)
 
 
-def test_every_parameter_is_in_the_docs() -> None:
-    assert markdown("dream") in (DOCS / "parameters.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("kind", JOBS)
+def test_every_parameter_is_in_the_docs(kind: str) -> None:
+    assert markdown(kind) in (DOCS / "parameters.md").read_text(encoding="utf-8")
 
 
 def test_every_message_is_in_the_docs() -> None:

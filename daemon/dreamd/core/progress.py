@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
-from .region import Box
+from .region import Box, whole
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,16 @@ class Progress:
     value: float
     region: Box
     _picture: Callable[[], Tensor] = field(repr=False, compare=False)
+
+    def over(self, source: Tensor) -> Progress:
+        """The same of all of the picture `source (C, H, W)` that the region is in."""
+
+        def picture() -> Tensor:
+            result = source.clone()
+            result[self.region.index] = self.picture()
+            return result
+
+        return replace(self, region=whole(source), _picture=picture)
 
     def picture(self) -> Tensor:
         """The region's pixels `(C, h, w)` as dreamt so far, at full resolution; they belong at `region`."""

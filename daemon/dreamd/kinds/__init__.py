@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import dream
+from . import dream, enlarge
 from .task import Kind, Task
 
-KINDS: Mapping[str, Kind] = {"dream": dream.KIND}
+KINDS: Mapping[str, Kind] = {"dream": dream.KIND, "enlarge": enlarge.KIND}
 
 __all__ = ["KINDS", "Kind", "Task"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
-from .params import Value, context_pixels, find_job, surroundings
+from .params import Value, context_pixels, enlargement, find_job, surroundings
 
 #: Top, left, height, width.
 Box = tuple[int, int, int, int]
+#: How many pixels around a region reach into it, or it into them, when a picture is enlarged.
+RESAMPLED = 6
 
 
 def crop(kind: str, region: Box, size: tuple[int, int], values: Mapping[str, Value]) -> Box:
@@ -21,6 +24,11 @@ def crop(kind: str, region: Box, size: tuple[int, int], values: Mapping[str, Val
         context = context_pixels(values)
     elif find_job(kind).sees == "surroundings":
         context = surroundings(values, height, width)
+    scale = enlargement(values)
+    if scale != 1:
+        context = math.ceil(context / scale) + RESAMPLED
     bottom, right = min(top + height + context, size[0]), min(left + width + context, size[1])
-    top, left = max(0, top - context), max(0, left - context)
+    # Where it begins is a whole pixel of the enlarged picture too.
+    grid = scale.denominator
+    top, left = max(0, top - context) // grid * grid, max(0, left - context) // grid * grid
     return top, left, bottom - top, right - left

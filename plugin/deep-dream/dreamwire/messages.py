@@ -329,7 +329,7 @@ class Progress(Message):
     value: float = _field(number, "the objective, over its value at the octave's start", 0.0)
 
 
-_BOX = "where the pixels belong in the image sent: top, left, height, width"
+_BOX = "where the pixels belong in the image sent, or in it as it is enlarged: top, left, height, width"
 
 
 @dataclass(frozen=True, kw_only=True)

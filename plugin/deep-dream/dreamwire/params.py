@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Literal
 
 from .errors import DreamError
@@ -241,6 +242,11 @@ PARAMS: Mapping[str, Param] = _table(
         " 0 chooses for the device.",
         minimum=0, maximum=8192, unit="px", advanced=True,
     ),
+    Param(
+        "scale", "float", 2.0, "Scale",
+        "How many times as large the picture becomes each way, to the nearest simple fraction.",
+        minimum=1.1, maximum=8.0, unit="x", usual=4.0,
+    ),
 )  # fmt: skip
 
 
@@ -311,6 +317,14 @@ JOBS: Mapping[str, Job] = dict((
         "network layers classes channels guide_match guide_weight strength octaves octave_scale steps step_size"
         " jitter smoothing levels colour seed edge precision context window",
         (IMAGE, MASK, GUIDE),
+    ),
+    _job(
+        "enlarge", "Enlarge", Words("Enlarging", "Enlarged"),
+        "Enlarge the picture and let the network dream the detail that it lacks, in the region.",
+        "network scale layers channels classes octaves octave_scale steps step_size jitter smoothing levels colour"
+        " seed strength edge precision context window",
+        # So few octaves and so small steps that forms stay, and skin and stone get their grain.
+        octaves=2, steps=8, step_size=0.004, jitter=16, levels=2, colour=0.2,
     ),
 ))  # fmt: skip
 
@@ -399,13 +413,24 @@ def seen_layers(values: Mapping[str, Value]) -> list[Layer]:
     return [network.layers[name] for name in names]
 
 
+def enlargement(values: Mapping[str, Value]) -> Fraction:
+    """How many times as large the picture of a job with these validated parameters becomes each way."""
+    return Fraction(values.get("scale", 1)).limit_denominator(100)
+
+
+def result_size(values: Mapping[str, Value], size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of the picture that results from one of `size`: what is whole of its pixels."""
+    scale = enlargement(values)
+    return int(size[0] * scale), int(size[1] * scale)
+
+
 def context_share(values: Mapping[str, Value]) -> float:
     """The share of what a layer sees that windows show, 0 to 1."""
     return 0.5 if values.get("context") == "fast" else 1.0
 
 
 def context_pixels(values: Mapping[str, Value]) -> int:
-    """How many pixels around a region a dream with these validated parameters looks at, at the picture's own size.
+    """How many pixels around a region a dream with these validated parameters looks at, at the size dreamt at.
 
     At the coarsest octave a layer sees furthest; jitter and the network's grid, which windows are snapped to, come
     on top.

@@ -1,0 +1,42 @@
+"""Larger pictures, whose missing detail is dreamt: the first use that the technique was meant for (2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from dreamwire.params import Value, enlargement
+
+from ..core.dream import dream
+from ..core.progress import Progress
+from ..core.resample import lanczos, linear
+from ..pixels import Picture, encode
+from .dream import objective, settings
+from .task import Kind, Task
+
+#: The least alpha at which a colour is read from under it; below, Lanczos's ringing would be all there is.
+SEEN = 1 / 16
+
+
+def run(task: Task) -> Iterator[Progress]:
+    """Dreams detail into the region; the result is all of the enlarged picture."""
+    steps = dream(task.network, objective(task), task.source, task.mask, settings(task.params, task.window))
+    for progress in steps:
+        yield progress.over(task.source)
+
+
+def prepare(params: Mapping[str, Value], picture: Picture, mask: Tensor) -> tuple[Picture, Tensor]:
+    """The picture and the region enlarged; transparent pixels lend their neighbours no colour."""
+    scale, device = enlargement(params), mask.device
+    colour, alpha = picture.colour(device), picture.alpha(device)
+    large = lanczos(colour, scale)
+    if alpha is not None:
+        light, alpha = lanczos(colour * alpha, scale), lanczos(alpha, scale)
+        large = torch.cat([torch.where(alpha > SEEN, light / alpha, large), alpha.clamp(0, 1)])
+    pixels = encode(large, picture.dtype).permute(1, 2, 0).cpu().contiguous()
+    return Picture(pixels, picture.dtype), linear(mask[None], scale)[0].clamp(0, 1)
+
+
+KIND = Kind(run, prepare=prepare)
