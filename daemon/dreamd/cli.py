@@ -109,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     for job in JOBS.values():
-        usage = "IN -o OUT [--mask M] [more of the below]"
+        usage = f"IN {'' if job.gives == 'report' else '-o OUT '}[--mask M] [more of the below]"
         run = partial(commands.picture, job.kind)
         add_job(add(run, job.kind, job.help, usage=usage, epilog=EPILOGS.get(job.kind, "")), job)
     add(commands.classes).add_argument("words", nargs="*", metavar="WORD", help="parts of a name")
@@ -137,9 +137,12 @@ def _help(call: Call) -> int:
 
 
 def add_job(parser: argparse.ArgumentParser, job: Job) -> None:
-    """The arguments of a job that makes a picture of a picture, most of them from JOBS."""
+    """The arguments of a job that looks at a picture, most of them from JOBS."""
     parser.add_argument("image", metavar="IN", help="the picture: PNG, JPEG, TIFF or WebP, 8 or 16 bit")
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help="where to write; its suffix says how")
+    if job.gives != "report":
+        parser.add_argument(
+            "-o", "--output", required=True, metavar="OUT", help="where to write; its suffix says how"
+        )
     parser.add_argument(
         "-m",
         "--mask",
@@ -148,7 +151,8 @@ def add_job(parser: argparse.ArgumentParser, job: Job) -> None:
     )
     if GUIDE in job.inputs:
         parser.add_argument("--guide", metavar="G", help=f"{GUIDE.help}; a file")
-    parser.add_argument("--preview-dir", metavar="D", help="a folder for the frames on the way to the result")
+    if job.gives != "report":
+        parser.add_argument("--preview-dir", metavar="D", help="a folder for the frames on the way to the result")
     names = [preset.name for preset in PRESETS.values() if preset.kind == job.kind]
     if names:
         parser.add_argument(

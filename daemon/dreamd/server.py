@@ -362,9 +362,10 @@ class Front:
                 f"The image has {pixels / 1e6:.0f} megapixels; this daemon takes"
                 f" {self._options.megapixels}. Select a smaller region, or start it with a larger --megapixels.",
             )
-        row = find_network(str(params["network"]))
-        if weights.locate(row) is None:
-            weights.require(row)  # raises with what to do
+        for wanted in filter(None, (params["network"], params.get("against"))):
+            network = find_network(str(wanted))
+            if weights.locate(network) is None:
+                weights.require(network)  # raises with what to do
 
     def _cancel(self, client: Client, message: Cancel) -> Message:
         job = self._jobs.get(message.job)

@@ -44,7 +44,8 @@ LAYERS = {
     "plugin": Layer("deep-dream runs", layers="wire header talk canvas windows", packages="gi msgpack"),
     "core": Layer(
         "dreamd.core dreamd.core.dream dreamd.core.gradient dreamd.core.measure dreamd.core.objectives"
-        " dreamd.core.plan dreamd.core.progress dreamd.core.pyramid dreamd.core.region dreamd.core.windows",
+        " dreamd.core.plan dreamd.core.progress dreamd.core.pyramid dreamd.core.region dreamd.core.windows"
+        " dreamd.core.adversarial dreamd.core.classifier dreamd.core.saliency",
         packages="torch",
     ),
     "common": Layer(
@@ -57,7 +58,10 @@ LAYERS = {
         packages="torch torchvision zmq",
     ),
     "kinds": Layer(
-        "dreamd.kinds dreamd.kinds.dream dreamd.kinds.task", layers="wire core worker", packages="torch"
+        "dreamd.kinds dreamd.kinds.adversarial dreamd.kinds.classify dreamd.kinds.dream dreamd.kinds.saliency"
+        " dreamd.kinds.task",
+        layers="wire core worker",
+        packages="torch",
     ),
     # The front starts workers as processes and imports nothing of theirs.
     "front": Layer(

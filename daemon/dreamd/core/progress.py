@@ -30,6 +30,13 @@ class Progress:
     region: Box
     _picture: Callable[[], Tensor] = field(repr=False, compare=False)
 
+    @classmethod
+    def of_step(
+        cls, step: int, steps: int, region: Box, picture: Callable[[], Tensor], value: float = 1.0
+    ) -> Progress:
+        """Where a job without octaves and windows is."""
+        return cls(1, 1, step, steps, 1, 1, step / steps, value, region, picture)
+
     def picture(self) -> Tensor:
         """The region's pixels `(C, h, w)` as dreamt so far, at full resolution; they belong at `region`."""
         return self._picture()

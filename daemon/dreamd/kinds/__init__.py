@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import dream
+from . import adversarial, classify, dream, saliency
 from .task import Kind, Task
 
-KINDS: Mapping[str, Kind] = {"dream": dream.KIND}
+KINDS: Mapping[str, Kind] = {
+    "dream": dream.KIND,
+    "classify": classify.KIND,
+    "saliency": saliency.KIND,
+    "adversarial": adversarial.KIND,
+}
 
 __all__ = ["KINDS", "Kind", "Task"]
