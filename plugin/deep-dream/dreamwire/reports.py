@@ -14,7 +14,7 @@ def told(info: Mapping[str, Any]) -> list[str]:
     if "seen" in info:
         lines.append(f"The network sees {_named(info['seen'])}.")
     if "looked_for" in info:
-        lines.append(f"Looked for {_named(info['looked_for'])}.")
+        lines.append(f"White is where the network sees {_named(info['looked_for'])}.")
     if "adversarial" in info:
         lines += _fooled(**info["adversarial"])
     return lines
