@@ -119,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     for job in JOBS.values():
-        usage = "IN -o OUT [--mask M] [more of the below]"
+        usage = f"IN {'' if job.gives == 'report' else '-o OUT '}[--mask M] [more of the below]"
         run = partial(commands.picture, job.kind)
         add_job(add(run, job.kind, job.help, usage=usage, epilog=EPILOGS.get(job.kind, "")), job)
     usage = "IN -o OUT [--channels-of LAYER] [more of the below]"
@@ -151,9 +151,10 @@ def _help(call: Call) -> int:
 
 
 def add_pictures(parser: argparse.ArgumentParser, output: str = "where to write; its suffix says how") -> None:
-    """The arguments of a command that makes something of a picture."""
+    """The arguments of a command that looks at a picture, and makes one if `output` says where it goes."""
     parser.add_argument("image", metavar="IN", help="the picture: PNG, JPEG, TIFF or WebP, 8 or 16 bit")
-    parser.add_argument("-o", "--output", required=True, metavar="OUT", help=output)
+    if output:
+        parser.add_argument("-o", "--output", required=True, metavar="OUT", help=output)
     parser.add_argument(
         "-m",
         "--mask",
@@ -163,11 +164,12 @@ def add_pictures(parser: argparse.ArgumentParser, output: str = "where to write;
 
 
 def add_job(parser: argparse.ArgumentParser, job: Job) -> None:
-    """The arguments of a job that makes a picture of a picture, most of them from JOBS."""
-    add_pictures(parser)
+    """The arguments of a job that looks at a picture, most of them from JOBS."""
+    add_pictures(parser, "" if job.gives == "report" else "where to write; its suffix says how")
     if GUIDE in job.inputs:
         parser.add_argument("--guide", metavar="G", help=f"{GUIDE.help}; a file")
-    parser.add_argument("--preview-dir", metavar="D", help="a folder for the frames on the way to the result")
+    if job.gives != "report":
+        parser.add_argument("--preview-dir", metavar="D", help="a folder for the frames on the way to the result")
     names = list(presets(job.kind))
     if names:
         parser.add_argument(

@@ -1,4 +1,4 @@
-"""Commands that make a picture of a picture: from a file, through the daemon, to a file."""
+"""Commands that look at a picture: from a file, through the daemon, to a file or to what they tell."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -20,12 +20,12 @@ from dreamwire.crop import Box, crop
 from dreamwire.errors import DreamError
 from dreamwire.messages import Buffer, Done, Preview, PreviewIs, Progress
 from dreamwire.params import find_job, result_size, validate
-from dreamwire.reports import told
+from dreamwire.reports import percent, told
 from dreamwire.words import where
 
 from . import codec
 from .call import INTERRUPTED, OK, Call
-from .terminal import Bar
+from .terminal import BAR, Bar, table
 
 CANCELLED = "Cancelled; no picture was written."
 
@@ -42,14 +42,16 @@ def run(call: Call, kind: str) -> int:
     watch = Stopwatch()
     picture = codec.read(arguments.image)
     size = result_size(values, picture.size)
-    codec.check_output(arguments.output, size)
+    if job.gives != "report":
+        codec.check_output(arguments.output, size)
     mask = read_mask(arguments.mask, picture)
     guide = codec.read(arguments.guide) if getattr(arguments, "guide", None) else None
     bounds = mask_bounds(mask, picture.size)
     # Only the daemon enlarges, so what surrounds the region has to go there too.
     part = crop(kind, bounds, picture.size, values) if size == picture.size else (0, 0, *picture.size)
     watch.lap("read")
-    with recording(arguments.preview_dir, picture) as frames:
+    onto = _black(picture) if job.gives == "map" else picture
+    with recording(getattr(arguments, "preview_dir", None), onto) as frames:
         with call.client() as client:
             watch.lap("connect")
             here = slices(part)
@@ -65,15 +67,16 @@ def run(call: Call, kind: str) -> int:
             done = follow(submitted, job.words.doing, part, frames)
         watch.lap("daemon")
         box = _placed(done.box, part)
-        output = done.outputs[0]
-        result = laid(picture, box, _pixels(done.frames[output.frame], output.shape, output.dtype))
-        if frames:
-            frames.add(box, result.pixels[slices(box)])  # the last frame is the dream itself
-        notes = codec.write(result, arguments.output)
+        notes = []
+        for output in done.outputs:
+            result = laid(onto, box, _pixels(done.frames[output.frame], output.shape, output.dtype))
+            if frames:
+                frames.add(box, result.pixels[slices(box)])  # the last frame is the dream itself
+            notes += codec.write(result, arguments.output)
         watch.lap("write")
     share = 1.0 if mask is None else float((mask > 0).mean())
     summary = {
-        "output": str(arguments.output),
+        "output": str(arguments.output) if done.outputs else None,
         "box": box,
         "share": round(share, 4),
         "params": done.params,
@@ -208,6 +211,11 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
+def _black(picture: codec.Picture) -> codec.Picture:
+    """A gray picture of the same size, type and metadata, all black."""
+    return replace(picture, pixels=np.zeros_like(picture.pixels[..., :1]))
+
+
 def mask_bounds(mask: Mask | None, size: tuple[int, int]) -> Box:
     """The box around a mask, or around all of a picture of `size`; an empty mask is refused."""
     if mask is None:
@@ -240,16 +248,30 @@ def _pixels(frame: Buffer, shape: tuple[int, int, int], dtype: str) -> NDArray[A
     return np.frombuffer(frame, dtype).reshape(shape)
 
 
+def bars(classes: Sequence[Mapping[str, Any]]) -> str:
+    """Classes by how probable they are, the bar of one that is certain as long as that of a job that is done."""
+    shares = [each["probability"] for each in classes]
+    return table(
+        [
+            (each["name"], percent(share), "#" * round(BAR * share))
+            for each, share in zip(classes, shares, strict=True)
+        ],
+        "<>",
+    )
+
+
 def _told(did: str, size: tuple[int, int], summary: dict[str, Any]) -> str:
     height, width = size
     info, seconds = summary["info"], summary["seconds"]
     total = sum(seconds[name] for name in ("read", "connect", "daemon", "write"))
+    means = " of ".join(filter(None, (info["objective"], info["network"])))
+    where = f": {summary['output']}" if summary["output"] else ""
     frames = f", with {summary['frames']} frames on the way" if summary["frames"] else ""
     return "\n".join(
         [
-            f"{did} {100 * summary['share']:.3g}% of {width}x{height} pixels with {info['objective']} of"
-            f" {info['network']} in {total:.1f} s: {summary['output']}{frames}",
-            *told(info),
+            f"{did} {100 * summary['share']:.3g}% of {width}x{height} pixels with {means} in {total:.1f} s"
+            f"{where}{frames}",
+            *([bars(info["seen"])] if "seen" in info else told(info)),
             *(f"Note: {note}" for note in summary["notes"]),
         ]
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 from dreamwire.errors import DreamError
 from dreamwire.messages import Array, Done, Message, PreviewIs, Submit
 from dreamwire.messages import Progress as ProgressIs
-from dreamwire.params import Value, what
+from dreamwire.params import Value, find_job, what
 
 from .core.progress import Progress
 from .core.pyramid import resize
@@ -58,7 +58,7 @@ class Run:
         started = time.monotonic()
         kind = KINDS[self._submit.kind]
         picture, task = self._task(kind)
-        alpha = self._alpha(picture, task.mask)
+        alpha = self._alpha(kind.onto(picture), task.mask)
         loaded = time.monotonic()
         try:
             last = self._follow(kind.run(task), alpha)
@@ -74,20 +74,24 @@ class Run:
         if made.shape[0] == after.shape[0]:
             after[last.region.index] = made
         report = kind.report(task, after)
-        pixels = kind.onto(picture).replaced(last.region.top, last.region.left, made, changed, cut_out)
+        outputs: tuple[Tensor, ...] = ()
+        if find_job(self._submit.kind).gives != "report":
+            shown = kind.show(self._params, task.source[last.region.index], made)
+            onto = kind.onto(picture)
+            outputs = (onto.replaced(last.region.top, last.region.left, shown, changed, cut_out),)
         seconds = {"load": round(loaded - started, 4), "dream": round(time.monotonic() - loaded, 4)}
         return Done(
             job=self._submit.job,
             box=_box(last),
-            outputs=(_describe(pixels, picture.dtype),),
+            outputs=tuple(_describe(pixels, picture.dtype) for pixels in outputs),
             params=dict(self._params),
             info=_used(task) | self._attempt.described() | report | {"seconds": seconds, "stopped": self._stopped},
-            frames=(to_frame(pixels),),
+            frames=tuple(to_frame(pixels) for pixels in outputs),
         )
 
-    def _network(self) -> LoadedNetwork:
-        """The job's network; the client is told if it has to be loaded first."""
-        name, device = str(self._params["network"]), self._attempt.device
+    def _network(self, name: str) -> LoadedNetwork:
+        """A network; the client is told if it has to be loaded first."""
+        device = self._attempt.device
         dtype = choose_dtype(str(self._params["precision"]), device)
         if not self._cache.holds(name, device, dtype):
             self._channel.send(ProgressIs(job=self._submit.job, state="loading"))
@@ -108,7 +112,8 @@ class Run:
         picture, mask = kind.prepare(self._params, picture, mask)
         guide = given["guide"].colour(device) if "guide" in given else None
         colour = picture.colour(device)
-        return picture, Task(self._params, colour, mask, self._network(), self._attempt.window, guide)
+        network = self._network(str(self._params["network"]))
+        return picture, Task(self._params, colour, mask, network, self._attempt.window, self._network, guide)
 
     @property
     def _cuts_out(self) -> bool:

@@ -365,9 +365,10 @@ class Front:
                 f" {self._options.megapixels}. Select a smaller region{' or scale' * (large > pixels)}, or start"
                 " it with a larger --megapixels.",
             )
-        row = find_network(str(params["network"]))
-        if weights.locate(row) is None:
-            weights.require(row)  # raises with what to do
+        for wanted in filter(None, (params["network"], params.get("against"))):
+            network = find_network(str(wanted))
+            if weights.locate(network) is None:
+                weights.require(network)  # raises with what to do
 
     def _cancel(self, client: Client, message: Cancel) -> Message:
         job = self._jobs.get(message.job)

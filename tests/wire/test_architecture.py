@@ -48,7 +48,7 @@ LAYERS = {
     "core": Layer(
         "dreamd.core dreamd.core.dream dreamd.core.gradient dreamd.core.measure dreamd.core.objectives"
         " dreamd.core.plan dreamd.core.progress dreamd.core.pyramid dreamd.core.region dreamd.core.resample"
-        " dreamd.core.windows",
+        " dreamd.core.windows dreamd.core.adversarial dreamd.core.classifier dreamd.core.saliency",
         packages="torch",
     ),
     "common": Layer(
@@ -61,7 +61,8 @@ LAYERS = {
         packages="torch torchvision zmq",
     ),
     "kinds": Layer(
-        "dreamd.kinds dreamd.kinds.dream dreamd.kinds.enlarge dreamd.kinds.task",
+        "dreamd.kinds dreamd.kinds.adversarial dreamd.kinds.classify dreamd.kinds.dream dreamd.kinds.enlarge"
+        " dreamd.kinds.saliency dreamd.kinds.task",
         layers="wire core worker",
         packages="torch",
     ),

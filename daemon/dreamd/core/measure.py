@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .gradient import Network
+from .objectives import Objective, Weighted
 from .plan import Extent, Plan
 from .pyramid import resize, resize_mask
-from .region import pieces, region_of, whole
+from .region import Box, pieces, region_of, whole
 
 
 def region_means(
@@ -21,28 +24,75 @@ def region_means(
     Of the layer of the classes these are the scores of the region. Other arguments are those of `dream`. Raises
     `EmptyRegionError`.
     """
-    mask, _ = region_of(mask)
     total, count = torch.zeros(1, device=picture.device), 0.0
-    for piece in pieces(mask > 0, context):
-        box = piece.grow(context, context).clip(whole(mask))
-        own = torch.zeros_like(mask[box.index])
-        own[piece.shift(-box.top, -box.left).index] = mask[piece.index]
-        plan = Plan.of(Extent.around(own), network, [layer], side=window)
+    for box, plan in _parts(network, layer, mask, context, window):
         total = total + plan.sums(network, layer, picture[box.index], power)
         count += float(plan.grid.weights[layer].sum())
     return total / count
 
 
-def at_size(picture: Tensor, mask: Tensor, side: int, around: int) -> tuple[Tensor, Tensor]:
-    """The region of a picture `(C, H, W)` and its mask, so large that the region's box is about `side`² pixels.
+def region_gradient(
+    network: Network, layer: str, weights: Tensor, picture: Tensor, mask: Tensor, *, context: int, window: int
+) -> Tensor:
+    """The gradient `(C, H, W)` to the picture of the sum of `region_means` times `weights`, one for each channel.
 
-    So a region of any size is shown as large as the pictures that a network was trained on, with up to `around`
-    pixels, at that size, of what lies around it. Differentiable to the picture. Raises `EmptyRegionError`.
+    Arguments and errors are those of `region_means`.
     """
-    mask, region = region_of(mask)
-    scale = side / math.sqrt(region.area)
-    margin = math.ceil(around / scale)
-    box = region.grow(margin, margin).clip(whole(mask))
-    size = [max(1, round(extent * scale)) for extent in (box.height, box.width)]
-    mode = "bilinear" if scale < 1 else "bicubic"
-    return resize(picture[box.index], size, mode), resize_mask(mask[box.index], size)
+    total, count = torch.zeros_like(picture), 0.0
+    objective = Objective((Weighted(layer, weights),))
+    for box, plan in _parts(network, layer, mask, context, window):
+        for _ in plan.gradients(network, objective, [1.0], picture[box.index], total[box.index]):
+            pass
+        count += float(plan.grid.weights[layer].sum())
+    return total / count
+
+
+def _parts(network: Network, layer: str, mask: Tensor, context: int, window: int) -> Iterator[tuple[Box, Plan]]:
+    """The pieces of a region, each with its context: its box in the picture, and how it is shown to a network."""
+    mask, _ = region_of(mask)
+    for piece in pieces(mask > 0, context):
+        box = piece.grow(context, context).clip(whole(mask))
+        own = torch.zeros_like(mask[box.index])
+        own[piece.shift(-box.top, -box.left).index] = mask[piece.index]
+        yield box, Plan.of(Extent.around(own, context), network, [layer], side=window)
+
+
+@dataclass(frozen=True)
+class View:
+    """A region as it is shown to a network: the `box` of the picture, which holds it, and the `mask` at that size.
+
+    So a region of any size is shown as large as the pictures that a network was trained on.
+    """
+
+    box: Box
+    mask: Tensor
+
+    @classmethod
+    def of(cls, mask: Tensor, side: float, around: int) -> View:
+        """The region of a mask `(H, W)`, so large that the box around it is about `side`² pixels.
+
+        With up to `around` pixels, at that size, of what lies around it. Raises `EmptyRegionError`.
+        """
+        mask, region = region_of(mask)
+        scale = side / math.sqrt(region.area)
+        margin = math.ceil(around / scale)
+        box = region.grow(margin, margin).clip(whole(mask))
+        size = [max(1, round(extent * scale)) for extent in (box.height, box.width)]
+        return cls(box, resize_mask(mask[box.index], size))
+
+    def show(self, picture: Tensor) -> Tensor:
+        """What is shown of a picture `(C, H, W)`; differentiable to it."""
+        part = picture[self.box.index]
+        mode = "bilinear" if self.mask.numel() < self.box.area else "bicubic"
+        return resize(part, self.mask.shape, mode)
+
+    def unshow(self, image: Tensor, box: Box) -> Tensor:
+        """What is at `box` of the picture in an image `(C, h, w)` of what is shown, brought back to its size."""
+        large = resize(image, (self.box.height, self.box.width))
+        return large[box.shift(-self.box.top, -self.box.left).index]
+
+
+def at_size(picture: Tensor, mask: Tensor, side: int, around: int) -> tuple[Tensor, Tensor]:
+    """The region of a picture `(C, H, W)` and its mask as a `View` shows them. Raises `EmptyRegionError`."""
+    view = View.of(mask, side, around)
+    return view.show(picture), view.mask

@@ -63,6 +63,18 @@ class Score:
 
 
 @dataclass(frozen=True, eq=False)
+class Weighted:
+    """Σ mask · Σ_c w_c a_c: every channel with a weight of its own, `weights (C,)`."""
+
+    layer: str
+    weights: Tensor
+    weight: float = 1.0
+
+    def value(self, activations: Tensor, mask: Tensor, place: Box) -> Tensor:
+        return (torch.einsum("c,chw->hw", self.weights, activations.float()) * mask).sum()
+
+
+@dataclass(frozen=True, eq=False)
 class Likeness:
     """Σ mask · a·g: every activation grows towards that of a guide which it is most like (google/deepdream, 2015).
 

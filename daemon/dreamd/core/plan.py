@@ -88,6 +88,17 @@ class Plan:
             total = total + (here.activations.float() ** power * here.mask).sum((1, 2))
         return total
 
+    @torch.no_grad()
+    def map(self, network: Network, layer: str, weights: Tensor, image: Tensor) -> Tensor:
+        """Σ_c w_c a_c of a layer at every place that windows own, `(rows, columns)` of the layer's own grid."""
+        total = torch.zeros_like(self.grid.weights[layer])
+        for window in self.windows:
+            here = self.grid.owned(network, cut(image, self._in_image(window)), window)[layer]
+            total[here.place.clip(whole(total)).index] = torch.einsum(
+                "c,chw->hw", weights, here.activations.float()
+            )
+        return total
+
     def _in_image(self, window: Window) -> Box:
         rows, columns = self.canvas.offset
         return window.box.shift(-rows, -columns)

@@ -30,6 +30,13 @@ class Progress:
     region: Box
     _picture: Callable[[], Tensor] = field(repr=False, compare=False)
 
+    @classmethod
+    def of_step(
+        cls, step: int, steps: int, region: Box, picture: Callable[[], Tensor], value: float = 1.0
+    ) -> Progress:
+        """Where a job without octaves and windows is."""
+        return cls(1, 1, step, steps, 1, 1, step / steps, value, region, picture)
+
     def over(self, source: Tensor) -> Progress:
         """The same of all of the picture `source (C, H, W)` that the region is in."""
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import dream, enlarge
+from . import adversarial, classify, dream, enlarge, saliency
 from .task import Kind, Task
 
-KINDS: Mapping[str, Kind] = {"dream": dream.KIND, "enlarge": enlarge.KIND}
+KINDS: Mapping[str, Kind] = {
+    "dream": dream.KIND,
+    "enlarge": enlarge.KIND,
+    "classify": classify.KIND,
+    "saliency": saliency.KIND,
+    "adversarial": adversarial.KIND,
+}
 
 __all__ = ["KINDS", "Kind", "Task"]

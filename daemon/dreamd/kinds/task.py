@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from dreamwire.classes import class_name
 from dreamwire.networks import CLASSES
 from dreamwire.params import SURROUNDINGS, Value, context_pixels
 
-from ..core.measure import at_size, region_means
+from ..core.classifier import Classifier
+from ..core.measure import View, region_means
 from ..core.progress import Progress
 from ..models import LoadedNetwork
 from ..pixels import Picture
@@ -21,7 +23,8 @@ from ..pixels import Picture
 class Task:
     """What a job works on: validated parameters, the picture `(C, H, W)`, the region `(H, W)`, the network.
 
-    `window` is the side of the largest window, as the device has room for. `guide (C, h, w)` is another picture.
+    `window` is the side of the largest window, as the device has room for. `another` loads another network by its
+    name, and raises `DreamError` if its weights are not here. `guide (C, h, w)` is another picture.
     """
 
     params: Mapping[str, Value]
@@ -29,6 +32,7 @@ class Task:
     mask: Tensor
     network: LoadedNetwork
     window: int
+    another: Callable[[str], LoadedNetwork]
     guide: Tensor | None = None
 
     @property
@@ -47,16 +51,29 @@ class Task:
             self.network, layer, picture, self.mask, context=context, window=self.window, power=power
         )
 
-    def probabilities(self, picture: Tensor | None = None) -> Tensor:
+    def classifier(self, network: LoadedNetwork | None = None, scale: float = 1.0) -> Classifier:
+        """The classifier of the region that the job's network is, or another.
+
+        It views the region as large as the pictures that the network was trained on, times `scale`, with a little
+        of what lies around it.
+        """
+        network = network or self.network
+        view = View.of(self.mask, scale * network.row.classes_at, round(scale * SURROUNDINGS))
+        return Classifier(network, CLASSES, view, SURROUNDINGS, self.window)
+
+    def probabilities(self, picture: Tensor | None = None, network: LoadedNetwork | None = None) -> Tensor:
         """How probable each class is in the region `(1000,)`, of a picture of the source's size or the source.
 
-        The region is shown as large as the pictures that the network was trained on, with a little of what lies
-        around it.
+        As the job's network says, or another.
         """
-        side = self.network.row.classes_at
-        shown, mask = at_size(self.source if picture is None else picture, self.mask, side, SURROUNDINGS)
-        scores = region_means(self.network, CLASSES, shown, mask, context=SURROUNDINGS, window=self.window)
-        return scores.softmax(0)
+        return self.classifier(network).scores(self.source if picture is None else picture).softmax(0)
+
+
+def named(probabilities: Tensor, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    """Classes as reports have them: number, name, probability."""
+    return [
+        {"number": each, "name": class_name(each), "probability": float(probabilities[each])} for each in numbers
+    ]
 
 
 def nothing(_task: Task, _after: Tensor) -> dict[str, Any]:
@@ -75,10 +92,12 @@ class Kind:
 
     `prepare` makes of the picture that came, and of the region `(H, W)`, those that the job works on. `onto` makes
     of that picture the one that the region's pixels are put onto. The report is given the colours `(C, H, W)` of
-    the picture worked on as they are afterwards, and goes into the result's `info`.
+    the picture worked on as they are afterwards, and goes into the result's `info`. `show` makes of those of the
+    region, and of the same part of the picture worked on, what is put there.
     """
 
     run: Callable[[Task], Iterator[Progress]]
     report: Callable[[Task, Tensor], dict[str, Any]] = nothing
     prepare: Callable[[Mapping[str, Value], Picture, Tensor], tuple[Picture, Tensor]] = as_it_came
     onto: Callable[[Picture], Picture] = lambda picture: picture
+    show: Callable[[Mapping[str, Value], Tensor, Tensor], Tensor] = lambda params, source, made: made

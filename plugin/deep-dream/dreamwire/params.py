@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Literal
 
 from .errors import DreamError
-from .networks import CLASSES, Layer, find_network
+from .networks import CLASSES, NETWORKS, Layer, find_network
 from .texts import LONGEST, Ranked, format_classes, format_weights, parse_channels, parse_classes, parse_layers
 from .words import nearest
 
@@ -22,6 +22,9 @@ Value = int | float | str
 #: What a job looks at besides its region: all that its layers see, what is shown of the region's surroundings when
 #: it is classified, or nothing.
 Sees = Literal["field", "surroundings", "nothing"]
+#: What comes of a job: the picture with the region changed; a gray map, black outside the region; or nothing but
+#: what its report tells.
+Gives = Literal["picture", "map", "report"]
 #: How much is shown around a region that is classified, in pixels at the size at which the network sees it.
 SURROUNDINGS = 56
 
@@ -87,7 +90,7 @@ class Param:
             raise self.refuse(value, f"at most {LONGEST} characters")
         if self.choices is not None and value not in self.choices:
             raise self.refuse(value, f"one of {self.range}")
-        if self.kind in _TEXTS:
+        if self.kind in _TEXTS and value != self.default:
             _TEXTS[self.kind](value)
         return value
 
@@ -247,6 +250,50 @@ PARAMS: Mapping[str, Param] = _table(
         "How many times as large the picture becomes each way, to the nearest simple fraction.",
         minimum=1.1, maximum=8.0, unit="x", usual=4.0,
     ),
+    Param(
+        "top", "int", 5, "Top",
+        "How many classes to name, the most probable first.",
+        minimum=1, maximum=100, usual=10,
+    ),
+    Param(
+        "method", "choice", "cam", "Method",
+        "How to find where the network sees it.",
+        choices={
+            "cam": "where the class has a score above 0 (class-activation map): soft, best to select by",
+            "smooth": "which parts matter, in noisy copies (SmoothGrad): finer, with some speckle",
+            "gradient": "which pixels matter (Simonyan's gradient): quick, and grainy",
+        },
+    ),
+    Param(
+        "samples", "int", 16, "Samples",
+        "How many maps the result is the mean of: of noisy copies for `smooth`, of slides of the network's grid"
+        " for `cam`. More are smoother and take longer; `gradient` has one.",
+        minimum=1, maximum=400, advanced=True, usual=64,
+    ),
+    Param(
+        "epsilon", "int", 8, "Epsilon",
+        "How much any value may change at most, where white is 255; where the mask is soft, as much less.",
+        minimum=1, maximum=255, unit="/ 255", usual=32,
+    ),
+    Param(
+        "confidence", "float", 0.5, "Confidence",
+        "How probable the class asked for has to become; with 0 it need only be the most probable one.",
+        minimum=0.0, maximum=0.999,
+    ),
+    Param(
+        "against", "network", "", "Against",
+        "Another network, which is asked whether the result fools it too. Empty: the smallest other"
+        " EfficientNet-Lite that is here, if there is one.",
+        advanced=True,
+    ),
+    Param(
+        "show", "choice", "picture", "Show",
+        "What the result shows.",
+        choices={
+            "picture": "the changed picture, which looks as before",
+            "difference": "what was changed, magnified, around middle gray",
+        },
+    ),
 )  # fmt: skip
 
 
@@ -271,7 +318,8 @@ class Words:
 class Job:
     """One kind of job: its parameters, which are rows of PARAMS with the job's own defaults, and its pixels.
 
-    `sees` is how much around its region it looks at, as `context_pixels` has it.
+    `sees` is how much around its region it looks at, as `context_pixels` has it; `gives` what comes of it. `check`
+    refuses values that do not go together.
     """
 
     kind: str
@@ -281,6 +329,8 @@ class Job:
     params: Mapping[str, Param]
     inputs: tuple[Input, ...]
     sees: Sees
+    gives: Gives = "picture"
+    check: Callable[[Mapping[str, Value]], None] = lambda values: None
 
 
 IMAGE = Input("image", "the picture: gray, RGB, or either with alpha, R'G'B' as sRGB encodes it")
@@ -304,10 +354,30 @@ def _job(
     names: str,
     inputs: tuple[Input, ...] = (IMAGE, MASK),
     sees: Sees = "field",
+    gives: Gives = "picture",
+    check: Callable[[Mapping[str, Value]], None] = lambda values: None,
+    helps: Mapping[str, str] | None = None,
     **defaults: Value,
 ) -> tuple[str, Job]:
-    """A row of JOBS: `names` are those of its parameters, `defaults` what is its own."""
-    return kind, Job(kind, label, words, help, rows(names, **defaults), inputs, sees)
+    """A row of JOBS: `names` are those of its parameters, `defaults` and `helps` what is its own."""
+    params = rows(names, **defaults)
+    params |= {name: replace(params[name], help=text) for name, text in (helps or {}).items()}
+    return kind, Job(kind, label, words, help, params, inputs, sees, gives, check)
+
+
+def _check_attack(values: Mapping[str, Value]) -> None:
+    """Refuses all but one class, and a network that is asked twice."""
+    weights = class_weights(values)
+    if len(weights) != 1 or min(weights.values()) < 0:
+        raise DreamError(
+            "bad_params",
+            f"classes is {values['classes']!r:.60}, but must be the one class that the network shall see, such as"
+            " espresso. `deepdream classes WORD` searches them.",
+        )
+    if values["against"] == values["network"]:
+        raise DreamError(
+            "bad_params", f"against is {values['against']}, which is the network itself; name another."
+        )
 
 
 JOBS: Mapping[str, Job] = dict((
@@ -325,6 +395,33 @@ JOBS: Mapping[str, Job] = dict((
         " seed strength edge precision context window",
         # So few octaves and so small steps that forms stay, and skin and stone get their grain.
         octaves=2, steps=8, step_size=0.004, jitter=16, levels=2, colour=0.2,
+    ),
+    _job(
+        "classify", "Classify", Words("Looking", "Looked at"),
+        "Tell what the network sees in the region.",
+        "network top precision window",
+        sees="surroundings", gives="report", precision="float32",
+    ),
+    _job(
+        "saliency", "Saliency", Words("Looking", "Mapped"),
+        "Show where the network sees it: a gray map of the region, white where most speaks for a class.",
+        "network classes method samples seed precision window",
+        sees="surroundings", gives="map",
+        helps={
+            "classes": "What to look for: classes with weights, as in `tabby+lemon*0.5`. Empty: what the network"
+            " sees most.",
+            "seed": "The same seed gives the same noise.",
+        },
+    ),
+    _job(
+        "adversarial", "Adversarial", Words("Searching", "Changed"),
+        "Make the network take the region for something else, by the smallest change that does.",
+        "network classes epsilon confidence steps against show precision window",
+        sees="surroundings", check=_check_attack, precision="float32", steps=60,
+        helps={
+            "classes": "What the network shall see in the region: one class.",
+            "steps": "Steps of the search. More steps find smaller changes and take longer.",
+        },
     ),
 ))  # fmt: skip
 
@@ -362,6 +459,7 @@ def validate(kind: str, given: Mapping[str, object]) -> dict[str, Value]:
     values = defaults(kind) | {name: params[name].check(value) for name, value in given.items()}
     if "layers" in values:
         _check_layers(values)
+    find_job(kind).check(values)
     return values
 
 
@@ -444,7 +542,9 @@ def context_pixels(values: Mapping[str, Value]) -> int:
 
 def surroundings(values: Mapping[str, Value], height: int, width: int) -> int:
     """The same when a region of this size is classified: shown as large as what the network was trained on."""
-    scale = find_network(str(values["network"])).classes_at / math.sqrt(height * width)
+    # Of a second network nothing may be known yet; the smaller a region is shown, the more is seen around it.
+    asked = NETWORKS.values() if "against" in values else [find_network(str(values["network"]))]
+    scale = min(network.classes_at for network in asked) / math.sqrt(height * width)
     return math.ceil((SURROUNDINGS + 2) / scale)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -11,7 +11,30 @@ def told(info: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, (before, after) in info.get("classes", {}).items():
         lines.append(f"To the network the region is {name} with {percent(after)}; before, with {percent(before)}.")
+    if "seen" in info:
+        lines.append(f"The network sees {_named(info['seen'])}.")
+    if "looked_for" in info:
+        lines.append(f"White is where the network sees {_named(info['looked_for'])}.")
+    if "adversarial" in info:
+        lines += _fooled(**info["adversarial"])
     return lines
+
+
+def _named(classes: Sequence[Mapping[str, Any]]) -> str:
+    """Classes and how probable they are."""
+    return ", ".join(f"{each['name']} with {percent(each['probability'])}" for each in classes)
+
+
+def _fooled(target: str, largest: float, rms: float, verdicts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What networks made of a region before and after it was changed to be taken for `target`."""
+    for each in verdicts:
+        before, after = each["before"], each["after"]
+        now = f"now it is {after['name']} with {percent(after['probability'])}"
+        fooled = (
+            "" if after["name"] == target else f", so it is not fooled: {target} has {percent(each['target'][1])}"
+        )
+        yield f"To {each['network']} the region was {_named([before])}; {now}{fooled}."
+    yield f"No value is changed by more than {largest:g}/255; on average (root mean square) by {rms:.2f}/255."
 
 
 def percent(share: float) -> str:
