@@ -31,9 +31,9 @@ def run(task: Task) -> Iterator[Progress]:
         larger = min(2 * settings.epsilon, int(PARAMS["epsilon"].maximum))
         raise DreamError(
             "bad_input",
-            f"In {settings.steps} steps no change by at most {settings.epsilon}/255 was found that makes"
-            f" the region {class_name(settings.target)} to the network: it came to {percent(error.best)}, and was to come to"
-            f" {percent(settings.confidence)}. Try an epsilon of {larger}, more steps, or a larger region.",
+            f"In {settings.steps} steps no change by at most {settings.epsilon}/255 was found that makes the"
+            f" region {class_name(settings.target)} to the network: it came to {percent(error.best)}, and was to come"
+            f" to {percent(settings.confidence)}. Try an epsilon of {larger}, more steps, or a larger region.",
         ) from None
 
 
