@@ -44,6 +44,7 @@ def report(task: Task, after: Tensor) -> dict[str, Any]:
         "adversarial": {
             "target": class_name(target),
             "largest": round(float(change.abs().max()), 3),
+            "mean": round(float(change.abs().mean()), 4),
             "rms": round(float(change.square().mean()) ** 0.5, 4),
             "verdicts": [
                 _verdict(task, after, network, target) for network in (task.network, _second(task)) if network
