@@ -32,7 +32,7 @@ def table(rows: Sequence[Sequence[str]], align: str = "") -> str:
 def bar(share: float) -> str:
     """A share of 0..1 as a bar, as long as that of a job that is done if it is 1; of # where nothing finer is."""
     eighths = round(8 * BAR * share)
-    fine = "█" * (eighths // 8) + ("", *"▏▎▍▌▋▊▉")[eighths % 8]
+    fine = "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
     try:
         fine.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:

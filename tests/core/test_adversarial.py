@@ -141,6 +141,5 @@ def test_an_empty_mask_is_an_error() -> None:
 def test_regions_of_any_size_can_be_searched(size: tuple[int, int]) -> None:
     picture = torch.rand(3, *size, generator=torch.Generator().manual_seed(3))
     mask = torch.ones(size)
-    for progress in attack(classifier(mask), picture, mask, Settings(3, epsilon=255, confidence=0.0, steps=200)):
-        pass
-    assert int(classifier(mask).scores(progress.picture()).argmax()) == 3
+    result = attacked(picture, mask, Settings(3, epsilon=255, confidence=0.0, steps=200))
+    assert int(classifier(mask).scores(result).argmax()) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import skimage.data
 from numpy.typing import NDArray
 
 from dreamd import codec
-from dreamwire.client import Client, Image, JobCancelledError
+from dreamwire.client import Client, Image, Job, JobCancelledError
 from dreamwire.errors import DreamError
 from dreamwire.messages import Done, Progress
 from real_daemon import Daemon
@@ -135,16 +136,20 @@ def test_what_cannot_be_is_refused_before_anything_is_done(
     assert caught.value.code == code
 
 
+def when_it_runs(client: Client, act: Callable[[Job], None]) -> Any:
+    """How a search ends that is long, and interrupted."""
+    job = client.submit("adversarial", BRIEF | {"steps": 1000}, image=image(CAT))
+    for event in job:
+        if isinstance(event, Progress) and event.state == "dreaming":
+            act(job)
+    return event
+
+
 def test_a_search_is_cancelled_within_a_step_and_stopped_with_what_it_has(shared_daemon: Daemon) -> None:
     with shared_daemon.client() as client:
-        job = client.submit("adversarial", BRIEF | {"steps": 1000}, image=image(CAT))
         with pytest.raises(JobCancelledError):
-            for event in job:
-                if isinstance(event, Progress) and event.state == "dreaming":
-                    job.cancel()
-        job = client.submit("adversarial", BRIEF | {"steps": 1000}, image=image(CAT))
-        for event in job:
-            if isinstance(event, Progress) and event.state == "dreaming":
-                job.stop()
-    assert isinstance(event, Done)
-    assert event.info["stopped"]
+            when_it_runs(client, Job.cancel)
+        done = when_it_runs(client, Job.stop)
+    assert isinstance(done, Done)
+    assert done.info["stopped"]
+    assert done.info["adversarial"]["target"] == "espresso"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from dreamd import codec
 from dreamwire.classes import class_name
-from dreamwire.client import Client, Image, JobCancelledError, Preview
+from dreamwire.client import Client, Image, Job, JobCancelledError, Preview
 from dreamwire.crop import crop
 from dreamwire.errors import DreamError
 from dreamwire.messages import Done, PreviewIs
@@ -225,15 +226,20 @@ def test_an_empty_region_is_an_error(shared_daemon: Daemon, kind: str) -> None:
         ended(client, kind, BOTH, region(np.s_[:0, :0], BOTH.shape[:2]))
 
 
+def cancelled_at_the_first_preview(job: Job) -> Iterator[tuple[int, ...]]:
+    """The shapes of the previews that come before the job's end."""
+    for event in job:
+        if isinstance(event, PreviewIs):
+            yield event.array.shape
+            job.cancel()
+
+
 def test_a_map_is_cancelled_between_two_samples(shared_daemon: Daemon) -> None:
     with shared_daemon.client() as client:
         job = client.submit(
             "saliency", {"method": "smooth", "samples": 400}, image=image(BOTH), preview=Preview(interval_ms=20)
         )
-        shapes = []
+        shapes = cancelled_at_the_first_preview(job)
+        assert next(shapes) == (149, 440, 1)
         with pytest.raises(JobCancelledError):
-            for event in job:
-                if isinstance(event, PreviewIs):
-                    shapes.append(event.array.shape)
-                    job.cancel()
-    assert shapes[0] == (149, 440, 1)
+            list(shapes)
