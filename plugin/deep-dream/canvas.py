@@ -256,7 +256,10 @@ class Source:
 
 
 class Result:
-    """The new layer above a source, which shows a dream as it grows; in its `image` from `insert` on."""
+    """The new layer above a source, which shows a dream as it grows; in its `image` from `insert` on.
+
+    `sent` is where what was sent of the source lies.
+    """
 
     def __init__(
         self,
@@ -270,7 +273,7 @@ class Result:
         self.image, self._above = source.image, replaces or source.layer
         self._replaces = replaces
         self.inserted = False
-        self._sent, self._place = before.place, source.region
+        self.sent, self._place = before.place, source.region
         place = self._place
         kind = Gimp.ImageType.GRAYA_IMAGE if source.layer.is_gray() else Gimp.ImageType.RGBA_IMAGE
         # What a map does not speak of is dark; so laid over the picture, it is as if lit where it does.
@@ -310,7 +313,7 @@ class Result:
         Only while there is no `trouble`.
         """
         top, left, height, width = box
-        place = Place(self._sent.left + left, self._sent.top + top, width, height)
+        place = Place(self.sent.left + left, self.sent.top + top, width, height)
         if tuple(shape[:2]) != (height, width):
             frame = _stretched(frame, shape, width, height, _format(shape[2], dtype))
         self._set(place, frame, shape[2], dtype)
@@ -360,7 +363,6 @@ class Enlarged:
     def __init__(self, source: Source, before: Pixels, settings: Settings, weights: str, *, window: bool) -> None:
         """`before` is what was sent of the source; with a `window` the image is opened by `insert`."""
         scale, place = settings.scale, source.region
-        self._scale, self._sent = scale, before.place
         # In pixels of what was sent, enlarged: the region's own.
         here = place.at(before.place.left, before.place.top)
         self._place = Place(*(int(side * scale) for side in (here.left, here.top, here.width, here.height)))

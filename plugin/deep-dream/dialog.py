@@ -68,7 +68,7 @@ class JobDialog:
 
     def ask(self) -> Settings | None:
         """What the user has chosen, or None."""
-        self._changed()
+        self._refresh()
         try:
             return self._settings() if self._dialog.run() else None
         finally:
@@ -258,6 +258,10 @@ class JobDialog:
         if changed is not None and changed.name == "network" and "layers" in self._rows:
             # A network's layers mean nothing to another one.
             self._config.set_property("layers", "")
+        self._refresh(SETTLED)
+
+    def _refresh(self, settled: int = 0) -> None:
+        """Shows what the settings are, what is wrong with them, and what they make, once they have `settled`."""
         self._changed_layers()
         self._mark_preset()
         try:
@@ -269,7 +273,7 @@ class JobDialog:
             return
         self._error.set_text("")
         self._dialog.set_response_sensitive(Gtk.ResponseType.OK, True)
-        self._preview.show(settings, self._guide(), SETTLED)
+        self._preview.show(settings, self._guide(), settled)
 
     def _changed_layers(self) -> None:
         """The network's layers to choose from, and what is chosen."""
