@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Literal
 
 from .errors import DreamError
-from .networks import CLASSES, NETWORKS, Layer, find_network
+from .networks import CLASSES, Layer, find_network, networks
 from .texts import LONGEST, Ranked, format_classes, format_weights, parse_channels, parse_classes, parse_layers
 from .words import nearest
 
@@ -459,8 +459,20 @@ def validate(kind: str, given: Mapping[str, object]) -> dict[str, Value]:
     values = defaults(kind) | {name: params[name].check(value) for name, value in given.items()}
     if "layers" in values:
         _check_layers(values)
+    _check_classes(find_job(kind), values)
     find_job(kind).check(values)
     return values
+
+
+def _check_classes(job: Job, values: Mapping[str, Value]) -> None:
+    """Refuses networks that do not tell the classes apart that are looked for."""
+    if job.sees == "surroundings" or class_weights(values):
+        for network in (find_network(str(values[name])) for name in ("network", "against") if values.get(name)):
+            if CLASSES not in network.layers:
+                raise DreamError(
+                    "bad_params",
+                    f"{network.name} does not tell the 1000 classes of ILSVRC apart. Choose another network.",
+                )
 
 
 def _check_layers(values: Mapping[str, Value]) -> None:
@@ -543,7 +555,7 @@ def context_pixels(values: Mapping[str, Value]) -> int:
 def surroundings(values: Mapping[str, Value], height: int, width: int) -> int:
     """The same when a region of this size is classified: shown as large as what the network was trained on."""
     # Of a second network nothing may be known yet; the smaller a region is shown, the more is seen around it.
-    asked = NETWORKS.values() if "against" in values else [find_network(str(values["network"]))]
+    asked = networks().values() if "against" in values else [find_network(str(values["network"]))]
     scale = min(network.classes_at for network in asked) / math.sqrt(height * width)
     return math.ceil((SURROUNDINGS + 2) / scale)
 
