@@ -78,9 +78,9 @@ def _filled(library: Any, model: str, file: Path | None) -> nn.Module:
             ) from error
         raise DreamError(
             "download",
-            f"timm could not get the weights of {model} ({what}). Check the connection and try again; or on another"
-            f" computer fetch them from https://huggingface.co/timm, and run `deepdream pull {TIMM}{model} --weights"
-            " FILE` here.",
+            f"timm could not get the weights of {model} ({what}). Check the connection and try again; or on"
+            f" another computer fetch them from https://huggingface.co/timm, and run `deepdream pull {TIMM}{model}"
+            " --weights FILE` here.",
         ) from error
     return split_norms(net.eval())
 
