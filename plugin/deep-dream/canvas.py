@@ -431,9 +431,9 @@ def select(image: Gimp.Image, place: Place, shape: Sequence[int], mask: bytes) -
         channel = Gimp.Channel.new(
             image, "seen", image.get_width(), image.get_height(), 100.0, Gegl.Color.new("white")
         )
-        channel.fill(Gimp.FillType.TRANSPARENT)
         image.insert_channel(channel, None, 0)
         buffer = channel.get_buffer()
+        buffer.clear(Place(0, 0, image.get_width(), image.get_height()).rectangle)
         buffer.set(place.rectangle, "Y u8", frame)
         buffer.flush()
         image.select_item(Gimp.ChannelOps.REPLACE, channel)

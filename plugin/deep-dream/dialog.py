@@ -318,9 +318,10 @@ def complete(entry: Gtk.Entry) -> None:
 
 
 def _matches(completion: Gtk.EntryCompletion, _key: str, place: Gtk.TreeIter) -> bool:
-    words = completion.get_entry().get_text().rpartition("+")[2].lower().split()
-    known = completion.get_model().get_value(place, 1).lower()
-    return bool(words) and all(word in known for word in words)
+    typed = completion.get_entry().get_text().rpartition("+")[2].strip().lower()
+    name, known = (completion.get_model().get_value(place, each).lower() for each in (0, 1))
+    # What is there as a whole needs no offer.
+    return bool(typed) and typed != name and all(word in known for word in typed.split())
 
 
 def _complete(completion: Gtk.EntryCompletion, names: Gtk.TreeModel, place: Gtk.TreeIter) -> bool:

@@ -100,6 +100,8 @@ def look(call: Call) -> Made:
     wanted = SeeingWindow(sources[0], settings, loop.post).ask()
     if wanted is None:
         sources[0].close()
+        if not call.image.is_valid():
+            raise CancelledError  # GIMP would keep the settings in it
         return Made([], [{}])
     return Made([], _run(call, sources, wanted, loop).infos)
 
@@ -260,6 +262,8 @@ class Run:
             self._loop.run()
             if self._error is None and not self._call.interactive:
                 self._insert(self._done)
+            elif self._error is None:
+                self._tell()
         except BaseException:
             self._drop()
             raise
@@ -271,9 +275,14 @@ class Run:
             Gimp.progress_end()
         if self._error is not None:
             raise self._error
-        if self._call.interactive and (sentences := [each for info in self._infos for each in told(info)]):
-            Gimp.message("\n".join(sentences))
         return Made([result.layer for result in self._done], self._infos)
+
+    def _tell(self) -> None:
+        """Says what was reached: a line in the image's window, or more of them in one of their own."""
+        sentences = [each for info in self._infos for each in told(info)]
+        if sentences:
+            # As long as there is progress, GIMP puts a line beside it.
+            Gimp.message("\n".join(sentences))
 
     def starting(self) -> None:
         """There was no daemon: one is being started."""
