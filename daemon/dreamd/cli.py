@@ -16,7 +16,7 @@ from typing import NoReturn, TypeVar
 from dreamwire import __version__
 from dreamwire.errors import DreamError, UnreachableError
 from dreamwire.networks import NETWORKS, find_network
-from dreamwire.params import CATALOGUE, GUIDE, JOBS, MOST_CHANNELS, PARAMS, Job, Param
+from dreamwire.params import CATALOGUES, GUIDE, JOBS, MOST_CHANNELS, PARAMS, Job, Param
 from dreamwire.presets import find_preset, presets
 
 from . import commands
@@ -55,8 +55,24 @@ examples:
   deepdream catalogue photo.jpg -o sheet.png --mask face.png --side 240
   deepdream catalogue photo.jpg -o sheet.png --channels-of blocks.8
   deepdream catalogue photo.jpg -o small/ --channels-of blocks.8 --channels 30-61
+  deepdream catalogue photo.jpg -o sheet.png --kind invert --side 224
+""",
+    "zoom": """\
+The first frame is the picture itself; each other one is made of the one
+before, in 16 bit. Frames are kept until all are there, in OUT or in OUT.frames
+beside a film: after Ctrl-C, or worse, the same command goes on after the last.
+
+examples:
+  deepdream zoom photo.jpg -o frames/
+  deepdream zoom photo.jpg -o fall.gif --frames 40 --zoom 1.08
+  deepdream zoom photo.jpg -o fall.mp4 --frames 400 --fps 25 --zoom 1.02
+  deepdream zoom photo.jpg -o eye.webm --mask eye.png --rotation 2
 """,
 }
+
+
+#: Jobs that have commands of their own.
+COMMANDS = {"zoom"}
 
 
 class UsageError(Exception):
@@ -119,11 +135,15 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     for job in JOBS.values():
+        if job.kind in COMMANDS:
+            continue
         usage = f"IN {'' if job.gives == 'report' else '-o OUT '}[--mask M] [more of the below]"
         run = partial(commands.picture, job.kind)
         add_job(add(run, job.kind, job.help, usage=usage, epilog=EPILOGS.get(job.kind, "")), job)
     usage = "IN -o OUT [--channels-of LAYER] [more of the below]"
     add_catalogue(add(commands.catalogue, usage=usage, epilog=EPILOGS["catalogue"]))
+    usage = "IN -o OUT [--frames N] [--mask M] [more of the below]"
+    add_zoom(add(commands.zoom, usage=usage, epilog=EPILOGS["zoom"]))
     add(commands.classes).add_argument("words", nargs="*", metavar="WORD", help="parts of a name")
     presets_ = add(commands.presets)
     presets_.add_argument("--add", metavar="LINE", help='as in "Wool = dream --layers blocks.8 --channels 36"')
@@ -199,7 +219,26 @@ def add_catalogue(parser: argparse.ArgumentParser) -> None:
         "--columns", type=_between(1, 64), default=4, metavar="N",
         help="pictures side by side on the sheet (1 to 64; default %(default)s)",
     )  # fmt: skip
-    add_params(parser, CATALOGUE.values())
+    parser.add_argument(
+        "--kind", choices=list(CATALOGUES), default="dream",
+        help="what is made of the picture: `dream`, or by `invert` what each layer knows of it, with the"
+        " defaults of that command (default %(default)s)",
+    )  # fmt: skip
+    add_params(parser, {**CATALOGUES["invert"], **CATALOGUES["dream"]}.values())
+
+
+def add_zoom(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `zoom`."""
+    add_pictures(parser, "where to write: a folder, or a .gif, .mp4 or .webm")
+    parser.add_argument(
+        "--frames", type=_between(2, 9999), default=60, metavar="N",
+        help="how many in all, the picture as it is among them (2 to 9999; default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--fps", type=_between(1, 60), default=12, metavar="N",
+        help="how many a film shows in a second (1 to 60; default %(default)s)",
+    )  # fmt: skip
+    add_params(parser, JOBS["zoom"].params.values())
 
 
 def add_params(parser: argparse.ArgumentParser, rows: Iterable[Param]) -> None:

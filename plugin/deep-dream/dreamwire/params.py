@@ -294,6 +294,21 @@ PARAMS: Mapping[str, Param] = _table(
             "difference": "what was changed, magnified, around middle gray",
         },
     ),
+    Param(
+        "smoothness", "float", 1.0, "Smoothness",
+        "How much smooth surfaces are preferred to rough ones that the layer cannot tell from them.",
+        minimum=0.0, maximum=100.0, advanced=True, usual=10.0,
+    ),
+    Param(
+        "zoom", "float", 1.05, "Zoom",
+        "How much larger the region's picture becomes with each frame, about the region's centre.",
+        minimum=1.0, maximum=2.0, unit="x", usual=1.2,
+    ),
+    Param(
+        "rotation", "float", 0.0, "Rotation",
+        "How far the region's picture turns with each frame, clockwise.",
+        minimum=-45.0, maximum=45.0, unit="degrees", usual=5.0,
+    ),
 )  # fmt: skip
 
 
@@ -380,6 +395,14 @@ def _check_attack(values: Mapping[str, Value]) -> None:
         )
 
 
+def _check_rebuilt(values: Mapping[str, Value]) -> None:
+    """Refuses to rebuild what a layer is to know nothing of."""
+    if min(layer_weights(values).values()) < 0:
+        raise DreamError(
+            "bad_params", f"layers is {values['layers']!r:.60}, but what is rebuilt from has weights above 0."
+        )
+
+
 JOBS: Mapping[str, Job] = dict((
     _job(
         "dream", "Deep Dream", Words("Dreaming", "Dreamt"),
@@ -423,6 +446,29 @@ JOBS: Mapping[str, Job] = dict((
             "steps": "Steps of the search. More steps find smaller changes and take longer.",
         },
     ),
+    _job(
+        "invert", "Rebuild", Words("Rebuilding", "Rebuilt"),
+        "Rebuild the region, from noise, from what a layer of the network knows of it.",
+        "network layers channels steps step_size smoothness colour seed edge precision context window",
+        check=_check_rebuilt, steps=120, step_size=0.07, colour=0.4,
+        helps={
+            "layers": "What to rebuild from: layers of the network with weights, as in `blocks.8*0.5+blocks.10`. Low"
+            " layers know the picture, deep ones what it is of. Empty: the network's default layer.",
+            "steps": "Steps of momentum. More steps come closer and take longer.",
+            "step_size": "How far the first step changes the pixels on average (root mean square), where black is 0"
+            " and white is 1; later ones become smaller.",
+            "colour": "How freely colours may appear, which deep layers hardly know: 0 rebuilds light and shade.",
+            "seed": "The same seed gives the same noise to begin with.",
+        },
+    ),
+    _job(
+        "zoom", "Zoom", Words("Zooming", "Zoomed"),
+        "Make the next frame of a sequence: the region enlarged a little about its centre, and dreamt.",
+        "network zoom rotation layers channels classes octaves octave_scale steps step_size jitter smoothing levels"
+        " colour seed strength edge precision context window",
+        helps={"seed": "The same seed gives the same sequence; frames have seeds of their own that follow on it."},
+        octaves=4, steps=4, step_size=0.008,
+    ),
 ))  # fmt: skip
 
 #: What may be set for a catalogue: rows of a dream's parameters, quick for small pictures.
@@ -430,6 +476,14 @@ CATALOGUE: Mapping[str, Param] = rows(
     "network octaves octave_scale steps step_size jitter smoothing levels colour seed strength precision",
     octaves=2, jitter=8,
 )  # fmt: skip
+#: The same for each kind of job that there are catalogues of.
+CATALOGUES: Mapping[str, Mapping[str, Param]] = {
+    "dream": CATALOGUE,
+    "invert": {
+        name: JOBS["invert"].params[name]
+        for name in ("network", "steps", "step_size", "smoothness", "colour", "seed", "precision")
+    },
+}
 #: How many channels of a layer a catalogue shows unless others are asked for.
 MOST_CHANNELS = 32
 
