@@ -155,7 +155,7 @@ class JobDialog:
             made.attach(another, 9, 0, 1, 1)  # beside label and number
         elif row.kind in ("int", "float"):
             made = self._dialog.get_scale_entry(argument(row.name), 1.0)
-            most = min(max(row.usual, row.default), row.maximum)
+            most = min(max(row.usual, float(row.default)), row.maximum)
             if row.kind == "float":
                 made.set_increments((most - row.minimum) / 100, (most - row.minimum) / 10)
                 made.set_digits(4 if most < 1 else 2)
