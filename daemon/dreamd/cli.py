@@ -16,7 +16,7 @@ from typing import NoReturn, TypeVar
 from dreamwire import __version__
 from dreamwire.errors import DreamError, UnreachableError
 from dreamwire.networks import NETWORKS, find_network
-from dreamwire.params import CATALOGUES, GUIDE, JOBS, MOST_CHANNELS, PARAMS, Job, Param
+from dreamwire.params import CATALOGUES, FRAMES, GUIDE, JOBS, MOST_CHANNELS, PARAMS, Job, Param
 from dreamwire.presets import find_preset, presets
 
 from . import commands
@@ -230,10 +230,7 @@ def add_catalogue(parser: argparse.ArgumentParser) -> None:
 def add_zoom(parser: argparse.ArgumentParser) -> None:
     """The arguments of `zoom`."""
     add_pictures(parser, "where to write: a folder, or a .gif, .mp4 or .webm")
-    parser.add_argument(
-        "--frames", type=_between(2, 9999), default=60, metavar="N",
-        help="how many in all, the picture as it is among them (2 to 9999; default %(default)s)",
-    )  # fmt: skip
+    add_params(parser, [FRAMES])
     parser.add_argument(
         "--fps", type=_between(1, 60), default=12, metavar="N",
         help="how many a film shows in a second (1 to 60; default %(default)s)",

@@ -268,6 +268,7 @@ class Result:
         settings: Settings,
         weights: str,
         replaces: Gimp.Layer | None = None,
+        name: str = "",
     ) -> None:
         """`before` is what was sent of the source, and what the layer shows at first."""
         self.image, self._above = source.image, replaces or source.layer
@@ -278,7 +279,8 @@ class Result:
         kind = Gimp.ImageType.GRAYA_IMAGE if source.layer.is_gray() else Gimp.ImageType.RGBA_IMAGE
         # What a map does not speak of is dark; so laid over the picture, it is as if lit where it does.
         mode = Gimp.LayerMode.MULTIPLY if find_job(settings.kind).gives == "map" else Gimp.LayerMode.NORMAL
-        layer = Gimp.Layer.new(self.image, settings.title, place.width, place.height, kind, 100.0, mode)
+        title = name or settings.title
+        layer = Gimp.Layer.new(self.image, title, place.width, place.height, kind, 100.0, mode)
         self.layer: Gimp.Layer = layer
         layer.set_offsets(place.left, place.top)
         # A soft edge mixes encoded values, as the dream was made, so that the mask falls off as it does there.

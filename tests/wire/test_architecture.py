@@ -44,7 +44,7 @@ LAYERS = {
     "windows": Layer(
         "choosing dialog own preview seeing windows", layers="wire header talk canvas sequences", packages="gi"
     ),
-    "plugin": Layer("deep-dream runs", layers="wire header talk canvas windows", packages="gi msgpack"),
+    "plugin": Layer("deep-dream runs", layers="wire header sequences talk canvas windows", packages="gi msgpack"),
     "core": Layer(
         "dreamd.core dreamd.core.dream dreamd.core.gradient dreamd.core.measure dreamd.core.objectives"
         " dreamd.core.plan dreamd.core.progress dreamd.core.pyramid dreamd.core.region dreamd.core.resample"

@@ -484,6 +484,12 @@ CATALOGUES: Mapping[str, Mapping[str, Param]] = {
         for name in ("network", "steps", "step_size", "smoothness", "colour", "seed", "precision")
     },
 }
+#: How many frames a sequence of zooms has. They are counted by whoever asks for them, not by a job.
+FRAMES = Param(
+    "frames", "int", 60, "Frames",
+    "How many frames in all, the picture as it is among them.",
+    minimum=2, maximum=9999, usual=120,
+)  # fmt: skip
 #: How many channels of a layer a catalogue shows unless others are asked for.
 MOST_CHANNELS = 32
 
