@@ -150,7 +150,7 @@ def invert(
             error += amount
             if window == windows:
                 for part, gradient in zip(found, gradients, strict=True):
-                    gradient.add_(_prior(part.area, smoothness), alpha=1 / count)
+                    gradient.addcmul_(_prior(part.area, smoothness), part.plan.extent.support, value=1 / count)
                 supports = [part.plan.extent.support for part in found]
                 rate = settings.step_size * _pace(step / settings.steps)
                 for part, change in zip(

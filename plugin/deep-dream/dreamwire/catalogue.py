@@ -1,7 +1,7 @@
 """Catalogues: one small picture dreamt at every layer of a network, or for every channel of a layer.
 
-So a person chooses a layer by looking, as in the figures of "Inceptionism" (Mordvintsev and others, 2015). Or rebuilt
-from them, to see what each knows of the picture, as in those of Mahendran and Vedaldi (2014).
+So a person chooses a layer by looking, as in the figures of "Inceptionism" (Mordvintsev and others, 2015). Or the
+picture is rebuilt from them, to see what each knows of it, as in the figures of Mahendran and Vedaldi (2014).
 """
 
 from __future__ import annotations

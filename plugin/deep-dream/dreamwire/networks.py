@@ -18,6 +18,8 @@ RGB = tuple[float, float, float]
 #: The layer that every network has besides those it offers: the scores of its classes, before softmax, of what is
 #: seen at each place.
 CLASSES = "classes"
+#: What a layer that adds detail to enlarged pictures may see at most, in pixels.
+DETAIL = 12
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,12 @@ class Network:
     def layers(self) -> Mapping[str, Layer]:
         """The layers offered, and `CLASSES`, and what each of them sees, as `dreamd.geometry` computed it."""
         return {name: Layer(*row) for name, row in GEOMETRY.get(self.name, {}).items()}
+
+    @property
+    def detail_layer(self) -> str:
+        """The deepest layer that sees at most `DETAIL` pixels, or else the first: it draws strokes, not things."""
+        fine = [name for name in self.offers if self.layers[name].field <= DETAIL]
+        return fine[-1] if fine else self.offers[0]
 
 
 LITE_SCALE: tuple[RGB, RGB] = (0.498,) * 3, (0.502,) * 3

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Literal
 
 from .errors import DreamError
-from .networks import CLASSES, NETWORKS, Layer, find_network
+from .networks import CLASSES, NETWORKS, Layer, Network, find_network
 from .texts import LONGEST, Ranked, format_classes, format_weights, parse_channels, parse_classes, parse_layers
 from .words import nearest
 
@@ -334,7 +334,8 @@ class Job:
     """One kind of job: its parameters, which are rows of PARAMS with the job's own defaults, and its pixels.
 
     `sees` is how much around its region it looks at, as `context_pixels` has it; `gives` what comes of it. `check`
-    refuses values that do not go together.
+    refuses values that do not go together. `layer` chooses one where neither layers nor classes are named, if that
+    is to be another one than the network's default.
     """
 
     kind: str
@@ -346,6 +347,7 @@ class Job:
     sees: Sees
     gives: Gives = "picture"
     check: Callable[[Mapping[str, Value]], None] = lambda values: None
+    layer: Callable[[Network], str] | None = None
 
 
 IMAGE = Input("image", "the picture: gray, RGB, or either with alpha, R'G'B' as sRGB encodes it")
@@ -372,12 +374,13 @@ def _job(
     gives: Gives = "picture",
     check: Callable[[Mapping[str, Value]], None] = lambda values: None,
     helps: Mapping[str, str] | None = None,
+    layer: Callable[[Network], str] | None = None,
     **defaults: Value,
 ) -> tuple[str, Job]:
     """A row of JOBS: `names` are those of its parameters, `defaults` and `helps` what is its own."""
     params = rows(names, **defaults)
     params |= {name: replace(params[name], help=text) for name, text in (helps or {}).items()}
-    return kind, Job(kind, label, words, help, params, inputs, sees, gives, check)
+    return kind, Job(kind, label, words, help, params, inputs, sees, gives, check, layer)
 
 
 def _check_attack(values: Mapping[str, Value]) -> None:
@@ -417,7 +420,14 @@ JOBS: Mapping[str, Job] = dict((
         "network scale layers channels classes octaves octave_scale steps step_size jitter smoothing levels colour"
         " seed strength edge precision context window",
         # So few octaves and so small steps that forms stay, and skin and stone get their grain.
-        octaves=2, steps=8, step_size=0.004, jitter=16, levels=2, colour=0.2,
+        octaves=2, steps=8, step_size=0.003, jitter=16, levels=2, colour=0.2,
+        layer=lambda network: network.detail_layer,
+        helps={
+            "layers": "What draws the detail: layers of the network with weights, as in `blocks.1+blocks.10*0.5`."
+            " Low layers sharpen and draw strokes, higher ones fur and leaves, and eyes. Empty: the deepest layer"
+            " that sees no more than strokes, unless classes are named.",
+            "strength": "How much detail is added: 0 is plain Lanczos, 1 all of it, above 1 exaggerates.",
+        },
     ),
     _job(
         "classify", "Classify", Words("Looking", "Looked at"),
@@ -452,11 +462,11 @@ JOBS: Mapping[str, Job] = dict((
         "network layers channels steps step_size smoothness colour seed edge precision context window",
         check=_check_rebuilt, steps=120, step_size=0.07, colour=0.4,
         helps={
-            "layers": "What to rebuild from: layers of the network with weights, as in `blocks.8*0.5+blocks.10`. Low"
-            " layers know the picture, deep ones what it is of. Empty: the network's default layer.",
+            "layers": "What to rebuild from: layers of the network with weights, as in `blocks.8*0.5+blocks.10`."
+            " Low layers know the picture, deep ones what it is of. Empty: the network's default layer.",
             "steps": "Steps of momentum. More steps come closer and take longer.",
-            "step_size": "How far the first step changes the pixels on average (root mean square), where black is 0"
-            " and white is 1; later ones become smaller.",
+            "step_size": "How far the first step changes the pixels on average (root mean square), where black is"
+            " 0 and white is 1; later ones become smaller.",
             "colour": "How freely colours may appear, which deep layers hardly know: 0 rebuilds light and shade.",
             "seed": "The same seed gives the same noise to begin with.",
         },
@@ -464,8 +474,8 @@ JOBS: Mapping[str, Job] = dict((
     _job(
         "zoom", "Zoom", Words("Zooming", "Zoomed"),
         "Make the next frame of a sequence: the region enlarged a little about its centre, and dreamt.",
-        "network zoom rotation layers channels classes octaves octave_scale steps step_size jitter smoothing levels"
-        " colour seed strength edge precision context window",
+        "network zoom rotation layers channels classes octaves octave_scale steps step_size jitter smoothing"
+        " levels colour seed strength edge precision context window",
         helps={"seed": "The same seed gives the same sequence; frames have seeds of their own that follow on it."},
         octaves=4, steps=4, step_size=0.008,
     ),
@@ -517,6 +527,8 @@ def validate(kind: str, given: Mapping[str, object]) -> dict[str, Value]:
         if name not in params:
             raise DreamError("bad_params", f"There is no parameter {name!r:.60}{nearest(str(name), params)}")
     values = defaults(kind) | {name: params[name].check(value) for name, value in given.items()}
+    if (layer := find_job(kind).layer) and not str(values["layers"]).strip() and not class_weights(values):
+        values["layers"] = layer(find_network(str(values["network"])))
     if "layers" in values:
         _check_layers(values)
     find_job(kind).check(values)
