@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .classifier import Classifier
-from .progress import Progress
+from .progress import Progress, rise
 from .region import region_of
 
 #: Steps of 8 bits from black to white.
@@ -73,7 +73,7 @@ def attack(classifier: Classifier, source: Tensor, mask: Tensor, settings: Setti
         best, first = max(best, share), first or share
         if smallest == math.inf or (reached and _size(tried) < smallest):
             found, smallest = picture[region.index], _size(tried) if reached else math.inf
-        yield Progress.of_step(step + 1, settings.steps, region, found.clone, best / max(first, 1e-9))
+        yield Progress.of_step(step + 1, settings.steps, region, found.clone, rise([first], [best]))
         if smallest == 0:
             return
         # The gradient of -log(share), to what the picture shows after rounding.

@@ -478,7 +478,9 @@ def _check_layers(values: Mapping[str, Value]) -> None:
         if most > layer.channels:
             raise DreamError(
                 "bad_params",
-                f"channels go up to {most - 1}, but {name} of {network.name} has 0 to {layer.channels - 1}.",
+                f"channels go up to {most - 1}, but {name} of {network.name} has 0 to {layer.channels - 1}."
+                if not isinstance(chosen, Ranked)
+                else f"channels is {values['channels']!r}, but {name} of {network.name} has {layer.channels} of them.",
             )
 
 
