@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from dreamwire.classes import class_name, find_class, search, synonyms
 from dreamwire.errors import DreamError
+from dreamwire.networks import CLASSES as CLASSES_LAYER
+from dreamwire.networks import NETWORKS
 from dreamwire.params import JOBS, PARAMS, class_weights, layer_weights, validate, what
 from dreamwire.reports import percent, told
 from dreamwire.texts import (
@@ -44,7 +46,14 @@ def test_every_class_is_found_by_its_own_name_and_by_its_number() -> None:
 
 
 def test_the_classes_stand_in_the_order_of_the_networks_scores() -> None:
-    known = {0: "tench", 207: "golden retriever", 281: "tabby", 951: "lemon", 967: "espresso", 999: "toilet tissue"}
+    known = {
+        0: "tench",
+        207: "golden retriever",
+        281: "tabby",
+        951: "lemon",
+        967: "espresso",
+        999: "toilet tissue",
+    }
     assert {number: class_name(number) for number in known} == known
 
 
@@ -117,9 +126,9 @@ def test_classes(text: str, expected: dict[int, float]) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "+", "tabby+", "+tabby", "tabby++lemon", "tabby,lemon", "tabby*", "tabby*lemon", "*2", "tabby*2*2", "tabby*0",
-        "tabby*-0", "tabby*0.0009", "tabby*1001", "tabby*nan", "tabby*inf", "tabby+tabby", "tabby+281", "tabby;lemon",
-        "tabby+tabby cat", "+".join(str(number) for number in range(MOST + 1)),
+        "+", "tabby+", "+tabby", "tabby++lemon", "tabby,lemon", "tabby*", "tabby*lemon", "*2", "tabby*2*2",
+        "tabby*0", "tabby*-0", "tabby*0.0009", "tabby*1001", "tabby*nan", "tabby*inf", "tabby+tabby", "tabby+281",
+        "tabby;lemon", "tabby+tabby cat", "+".join(str(number) for number in range(MOST + 1)),
     ],
 )  # fmt: skip
 def test_what_are_no_classes(text: str) -> None:
@@ -178,18 +187,18 @@ def test_what_are_no_channels_by_rank(text: str) -> None:
 
 def test_more_channels_by_rank_than_there_are_are_refused() -> None:
     assert validate("dream", {"channels": "weakest 112"})["channels"] == "weakest 112"
-    with pytest.raises(DreamError, match=r"blocks\.10 of efficientnet_lite0 has 112 of them"):
+    with pytest.raises(DreamError, match=r"blocks\.10 of efficientnet_lite0 has 112\."):
         validate("dream", {"channels": "weakest 113"})
 
 
 # What a dream looks for
 
 
-def test_classes_stand_for_themselves_and_add_to_layers_that_are_named() -> None:
+def test_classes_add_to_the_layers_that_are_named_or_to_some_of_the_default_one() -> None:
     alone, both = ({"classes": "tabby"}, {"classes": "tabby*2+lemon*-1", "layers": "blocks.8*0.5"})
-    assert layer_weights(validate("dream", alone)) == {}
+    assert layer_weights(validate("dream", alone)) == {"blocks.10": 0.25}
     assert class_weights(validate("dream", alone)) == {281: 1.0}
-    assert what(validate("dream", alone)) == "tabby"
+    assert what(validate("dream", alone)) == "tabby+blocks.10*0.25"
     assert layer_weights(validate("dream", both)) == {"blocks.8": 0.5}
     assert what(validate("dream", both)) == "tabby*2+lemon*-1+blocks.8*0.5"
     assert what(validate("dream", {})) == "blocks.10"
@@ -199,6 +208,19 @@ def test_classes_stand_for_themselves_and_add_to_layers_that_are_named() -> None
 def test_every_kind_of_job_refuses_a_class_that_there_is_not(kind: str) -> None:
     with pytest.raises(DreamError, match=r"'tabbi'; did you mean tabby"):
         validate(kind, {"classes": "tabbi"})
+
+
+def test_a_network_without_classes_is_asked_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = NETWORKS["efficientnet_lite0"]
+    headless = {name: layer for name, layer in known.layers.items() if name != CLASSES_LAYER}
+    monkeypatch.setitem(known.__dict__, "layers", headless)
+    assert validate("dream", {})
+    for kind, params in (
+        ("dream", {"classes": "tabby"}), ("classify", {}), ("saliency", {}), ("adversarial", {"classes": "tabby"}),
+        ("adversarial", {"classes": "tabby", "network": "googlenet", "against": known.name}),
+    ):  # fmt: skip
+        with pytest.raises(DreamError, match=r"efficientnet_lite0 tells no classes apart.*another network"):
+            validate(kind, params)
 
 
 def test_classes_without_end_are_refused() -> None:
@@ -229,7 +251,10 @@ def test_a_report_tells_every_class_before_and_after_and_nothing_where_there_is_
 
 
 def test_a_report_tells_what_is_seen_and_whether_networks_were_fooled() -> None:
-    seen = [{"number": 281, "name": "tabby", "probability": 0.5}, {"number": 951, "name": "lemon", "probability": 0.1}]
+    seen = [
+        {"number": 281, "name": "tabby", "probability": 0.5},
+        {"number": 951, "name": "lemon", "probability": 0.1},
+    ]
     assert told({"seen": seen}) == ["The network sees tabby with 50.0 %, lemon with 10.0 %."]
     assert told({"looked_for": seen[:1]}) == ["White is where the network sees tabby with 50.0 %."]
     verdicts = [
