@@ -345,20 +345,24 @@ def explain(error: BaseException) -> tuple[int, str, str]:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted", str(error) or "Interrupted."
     if isinstance(error, (ConnectionError, TimeoutError)):
-        reason = str(error).rstrip(".")
-        message = f"The connection to the daemon broke: {reason}. Try again; `deepdream doctor` says more."
+        message = f"The connection to the daemon broke: {_clause(error)}. Try again; `deepdream doctor` says more."
         return UNREACHABLE, "unreachable", message
     if isinstance(error, MemoryError):
         message = "There is not enough memory for this. Use a smaller picture, or close other programs."
         return FAILED, "out_of_memory", message
     if isinstance(error, OSError):
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        what = f"{error.filename}: {_clause(error.strerror)}" if error.filename else _clause(error)
         return FAILED, "system", f"{what}. `deepdream doctor` may know why."
     import traceback  # noqa: PLC0415 - here alone
 
     traceback.print_exception(error)
     message = f"This is a fault of deepdream itself; please report it with the lines above. {error!r}"
     return FAILED, "internal", message
+
+
+def _clause(reason: object) -> str:
+    """What an error says as a part of a sentence, without a full stop of its own."""
+    return str(reason).rstrip(".")
 
 
 if __name__ == "__main__":

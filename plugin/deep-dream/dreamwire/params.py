@@ -27,6 +27,9 @@ Sees = Literal["field", "surroundings", "nothing"]
 Gives = Literal["picture", "map", "report"]
 #: How much is shown around a region that is classified, in pixels at the size at which the network sees it.
 SURROUNDINGS = 56
+#: The weight of the network's default layer when classes are named but no layer. Scores alone, from the network's
+#: end, ask for noise that hardly holds together; the middle of the network gives it eyes, fur and walls.
+BESIDE_CLASSES = 0.25
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,8 @@ PARAMS: Mapping[str, Param] = _table(
     Param(
         "layers", "layers", "", "Layers",
         "What to enhance: layers of the network with weights, as in `blocks.8*0.5+blocks.10`. Low layers give"
-        " strokes and textures, high ones animals and things. Empty: the network's default layer, unless classes"
-        " are named.",
+        " strokes and textures, high ones animals and things. Empty: the network's default layer, a quarter of it"
+        " beside classes.",
     ),
     Param(
         "channels", "channels", "", "Channels",
@@ -139,7 +142,7 @@ PARAMS: Mapping[str, Param] = _table(
     Param(
         "classes", "classes", "", "Classes",
         "What to see in the region: classes with weights, as in `tabby+lemon*0.5`. A negative weight makes the"
-        " network see less of something. They add to the layers, if some are named.",
+        " network see less of something. They add to the layers.",
     ),
     Param(
         "guide_match", "choice", "similar", "Match the guide",
@@ -353,8 +356,8 @@ class Job:
 IMAGE = Input("image", "the picture: gray, RGB, or either with alpha, R'G'B' as sRGB encodes it")
 MASK = Input("mask", "the region: 0 is left alone, 1 dreamt in full; the whole picture if absent", required=False)
 GUIDE = Input("guide", "another picture, which the dream becomes like: no side below 32 pixels", required=False)
-#: Pixels of the shorter side of the smallest guide.
-LEAST_GUIDE = 32
+#: Pixels of the shorter side of the smallest guide, and how many times as long the longer one may be.
+LEAST_GUIDE, LONGEST_GUIDE = 32, 16
 
 
 def rows(names: str, **defaults: Value) -> dict[str, Param]:
@@ -531,8 +534,19 @@ def validate(kind: str, given: Mapping[str, object]) -> dict[str, Value]:
         values["layers"] = layer(find_network(str(values["network"])))
     if "layers" in values:
         _check_layers(values)
+    if class_weights(values) or find_job(kind).sees == "surroundings":
+        _check_classifier(values)
     find_job(kind).check(values)
     return values
+
+
+def _check_classifier(values: Mapping[str, Value]) -> None:
+    for name in filter(None, (values["network"], values.get("against"))):
+        if CLASSES not in find_network(str(name)).layers:
+            raise DreamError(
+                "bad_params",
+                f"{name} tells no classes apart, so it cannot be asked for any. Choose another network.",
+            )
 
 
 def _check_layers(values: Mapping[str, Value]) -> None:
@@ -548,10 +562,10 @@ def _check_layers(values: Mapping[str, Value]) -> None:
                 f" `deepdream layers {network.name}` lists them.",
             )
         if most > layer.channels:
-            raise DreamError(
-                "bad_params",
-                f"channels go up to {most - 1}, but {name} of {network.name} has 0 to {layer.channels - 1}.",
-            )
+            asked, has = f"go up to {most - 1}", f"0 to {layer.channels - 1}"
+            if isinstance(chosen, Ranked):
+                asked, has = f"shall be the {chosen.order} {most}", f"{layer.channels}"
+            raise DreamError("bad_params", f"channels {asked}, but {name} of {network.name} has {has}.")
 
 
 def class_weights(values: Mapping[str, Value]) -> dict[int, float]:
@@ -560,14 +574,14 @@ def class_weights(values: Mapping[str, Value]) -> dict[int, float]:
 
 
 def layer_weights(values: Mapping[str, Value]) -> dict[str, float]:
-    """The layers of validated parameters and their weights.
+    """The layers of validated parameters and their weights; none if the job takes no layers.
 
-    The network's default layer if none is named, and no class either; none if the job takes no layers.
+    The network's default layer if none is named, so much of it as `BESIDE_CLASSES` if classes are.
     """
     named = parse_layers(str(values.get("layers", "")))
-    if named or "layers" not in values or class_weights(values):
+    if named or "layers" not in values:
         return named
-    return {find_network(str(values["network"])).default_layer: 1.0}
+    return {find_network(str(values["network"])).default_layer: BESIDE_CLASSES if class_weights(values) else 1.0}
 
 
 def what(values: Mapping[str, Value]) -> str:
