@@ -48,7 +48,8 @@ LAYERS = {
     "core": Layer(
         "dreamd.core dreamd.core.dream dreamd.core.gradient dreamd.core.measure dreamd.core.objectives"
         " dreamd.core.plan dreamd.core.progress dreamd.core.pyramid dreamd.core.region dreamd.core.resample"
-        " dreamd.core.windows dreamd.core.adversarial dreamd.core.classifier dreamd.core.saliency",
+        " dreamd.core.windows dreamd.core.adversarial dreamd.core.classifier dreamd.core.saliency"
+        " dreamd.core.fool dreamd.core.visualise",
         packages="torch",
     ),
     "common": Layer(
@@ -62,7 +63,7 @@ LAYERS = {
     ),
     "kinds": Layer(
         "dreamd.kinds dreamd.kinds.adversarial dreamd.kinds.classify dreamd.kinds.dream dreamd.kinds.enlarge"
-        " dreamd.kinds.saliency dreamd.kinds.task",
+        " dreamd.kinds.saliency dreamd.kinds.task dreamd.kinds.visualise dreamd.kinds.fool",
         layers="wire core worker",
         packages="torch",
     ),
