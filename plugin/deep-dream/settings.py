@@ -10,13 +10,14 @@ import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from dreamwire import __version__, paths
 from dreamwire.errors import DreamError
 from dreamwire.networks import NETWORKS
-from dreamwire.params import PARAMS, Value, defaults, find_job, validate, what
+from dreamwire.params import PARAMS, Value, defaults, enlargement, find_job, validate, what
 from dreamwire.presets import Preset, parse_preset, preset_of
 
 #: What plain data from a file can be other than it should: no JSON, nested without end, of other kinds.
@@ -39,6 +40,12 @@ def shown(kind: str) -> tuple[str, ...]:
     return tuple(name for name in find_job(kind).params if name != "edge")
 
 
+def keeps_mask(kind: str) -> bool:
+    """Whether a result of this kind lies over what it came from and may keep the selection in its alpha."""
+    params = find_job(kind).params
+    return "edge" in params and "scale" not in params
+
+
 @dataclass(frozen=True)
 class Settings:
     """What to do: parameters of a kind of job by name, all of them, and how the mask is kept."""
@@ -53,11 +60,16 @@ class Settings:
         params = {name: value for name, value in given.items() if name in shown(kind)}
         return cls(validate(kind, params), mask, kind)
 
+    @classmethod
+    def usual(cls, kind: str) -> Settings:
+        """Everything at its default, which for some kinds is not enough to go on: a dialog asks for the rest."""
+        return cls(defaults(kind), kind=kind)
+
     @property
     def sent(self) -> dict[str, Value]:
         """The parameters as they go to the daemon: GIMP lays a layer mask over the dream itself."""
         edge = {"edge": "full" if self.mask == "layer-mask" else "alpha"}
-        return dict(self.params) | (edge if "edge" in self.params else {})
+        return dict(self.params) | (edge if keeps_mask(self.kind) else {})
 
     @property
     def preset(self) -> str:
@@ -81,6 +93,11 @@ class Settings:
         looked = found.label if found else what(self.params)
         network = "" if name == PARAMS["network"].default else f" ({NETWORKS[name].label})"
         return f"{label}: {looked}{network}" if looked else f"{label}{network}"
+
+    @property
+    def scale(self) -> Fraction:
+        """How many times as large as the region its result is each way."""
+        return enlargement(self.params)
 
 
 #: What a preset leaves as the user has it.

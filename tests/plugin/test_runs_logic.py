@@ -26,6 +26,7 @@ NAME = SETTINGS.title
 class Onlooker:
     """Stands for the window beside a dream that runs."""
 
+    doing: str
     title: str
     stop: Callable[[], None]
     cancel: Callable[[], None]
@@ -74,7 +75,7 @@ class Studio:
         mode = modes.WITH_LAST_VALS if looks_on else modes.NONINTERACTIVE
         call = self.fake.runs.Call("dream", None, mode, self.image, layers, self.fake.fake_gimp.ProcedureConfig())
         sources = [self.fake.canvas.Source(layer) for layer in layers]
-        return self.fake.runs.Run(call, sources, SETTINGS, loop).layers(SimpleNamespace(dream=dream))
+        return self.fake.runs.Run(call, sources, SETTINGS, loop).made(SimpleNamespace(dream=dream)).layers
 
 
 @pytest.fixture

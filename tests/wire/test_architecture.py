@@ -42,7 +42,7 @@ LAYERS = {
     "talk": Layer("session settings", layers="wire header"),
     "canvas": Layer("canvas loop", layers="wire talk", packages="gi"),
     "windows": Layer(
-        "choosing dialog own preview windows", layers="wire header talk canvas sequences", packages="gi"
+        "choosing dialog own preview seeing windows", layers="wire header talk canvas sequences", packages="gi"
     ),
     "plugin": Layer("deep-dream runs", layers="wire header talk canvas windows", packages="gi msgpack"),
     "core": Layer(

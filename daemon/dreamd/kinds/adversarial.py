@@ -32,8 +32,9 @@ def run(task: Task) -> Iterator[Progress]:
         raise DreamError(
             "bad_input",
             f"In {settings.steps} steps no change by at most {settings.epsilon}/255 was found that makes the"
-            f" region {class_name(settings.target)} to the network: it came to {percent(error.best)}, and was to"
-            f" come to {percent(settings.confidence)}. Try an epsilon of {larger}, more steps, or a larger region.",
+            f" region {class_name(settings.target)} to the network: it came to {percent(error.best)}, and was"
+            f" to come to {percent(settings.confidence)}. Try an epsilon of {larger}, more steps, or a larger"
+            " region.",
         ) from None
 
 
