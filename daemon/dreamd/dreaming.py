@@ -26,7 +26,7 @@ from dreamwire.words import where
 
 from . import codec
 from .call import INTERRUPTED, OK, Call
-from .terminal import BAR, Bar, table
+from .terminal import Bar, bar, table
 
 CANCELLED = "Cancelled; no picture was written."
 #: Height and width of a picture from nothing, unless another size is wanted.
@@ -262,14 +262,9 @@ def _pixels(frame: Buffer, shape: tuple[int, int, int], dtype: str) -> NDArray[A
 
 
 def bars(classes: Sequence[Mapping[str, Any]]) -> str:
-    """Classes by how probable they are, the bar of one that is certain as long as that of a job that is done."""
-    shares = [each["probability"] for each in classes]
+    """Classes, and how probable they are."""
     return table(
-        [
-            (each["name"], percent(share), "#" * round(BAR * share))
-            for each, share in zip(classes, shares, strict=True)
-        ],
-        "<>",
+        [(each["name"], percent(each["probability"]), bar(each["probability"])) for each in classes], "<>"
     )
 
 

@@ -19,6 +19,9 @@ from ..core.progress import Progress
 from ..models import LoadedNetwork
 from .task import Kind, Task, named
 
+#: What is shown as black or white of a difference, in multiples of its root mean square.
+BOLD = 3.0
+
 
 def run(task: Task) -> Iterator[Progress]:
     """Searches for the change. Raises `DreamError` if none is found, or the second network cannot be had."""
@@ -45,6 +48,7 @@ def report(task: Task, after: Tensor) -> dict[str, Any]:
         "adversarial": {
             "target": class_name(target),
             "largest": round(float(change.abs().max()), 3),
+            "mean": round(float(change.abs().mean()), 4),
             "rms": round(float(change.square().mean()) ** 0.5, 4),
             "verdicts": [
                 verdict(task, after, network, target) for network in (task.network, second(task)) if network
@@ -54,11 +58,12 @@ def report(task: Task, after: Tensor) -> dict[str, Any]:
 
 
 def show(params: Mapping[str, Value], source: Tensor, made: Tensor) -> Tensor:
-    """The changed picture, or the difference around middle gray, the largest one black or white."""
+    """The changed picture, or the difference around middle gray, so magnified that `BOLD` is black or white."""
     if params["show"] == "picture":
         return made
     change = made - source
-    return 0.5 + 0.5 * change / change.abs().max().clamp(min=1 / WHITE)
+    most = BOLD * change.square().mean().sqrt()
+    return 0.5 + 0.5 * (change / most.clamp(min=1 / WHITE)).clamp(-1, 1)
 
 
 KIND = Kind(run, report, show=show)

@@ -27,10 +27,15 @@ def _named(classes: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(f"{each['name']} with {percent(each['probability'])}" for each in classes)
 
 
-def _fooled(target: str, largest: float, rms: float, verdicts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _fooled(
+    target: str, largest: float, mean: float, rms: float, verdicts: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
     """By how much a region was changed to be taken for `target`, and whether it is."""
     yield from _verdicts(target, verdicts)
-    yield f"No value is changed by more than {largest:g}/255; on average (root mean square) by {rms:.2f}/255."
+    yield (
+        f"No value is changed by more than {largest:g}/255; on average by {mean:.2f}/255, as a root mean square by"
+        f" {rms:.2f}/255."
+    )
 
 
 def _verdicts(target: str, verdicts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
