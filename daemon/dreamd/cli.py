@@ -68,6 +68,22 @@ examples:
   deepdream zoom photo.jpg -o fall.mp4 --frames 400 --fps 25 --zoom 1.02
   deepdream zoom photo.jpg -o eye.webm --mask eye.png --rotation 2
 """,
+    "visualise": """\
+`deepdream classes WORD` finds the names of classes.
+
+examples:
+  deepdream visualise --classes lemon --size 384x384 -o lemon.png
+  deepdream visualise --classes "measuring cup" --thing-size 0.5 -o cups.png
+  deepdream visualise --layers blocks.8 --channels 36 -o channel.png
+  deepdream visualise photo.jpg -o out.png --mask sky.png --classes goldfish
+""",
+    "fool": """\
+`deepdream classes WORD` finds the names of classes.
+
+examples:
+  deepdream fool --classes "king penguin" -o penguin.png
+  deepdream fool --classes lemon --encoding direct --size 224x224 -o lemon.png
+""",
 }
 
 
@@ -137,7 +153,8 @@ def parser() -> argparse.ArgumentParser:
     for job in JOBS.values():
         if job.kind in COMMANDS:
             continue
-        usage = f"IN {'' if job.gives == 'report' else '-o OUT '}[--mask M] [more of the below]"
+        source = "IN" if job.needs_picture else "[IN]"
+        usage = f"{source} {'' if job.gives == 'report' else '-o OUT '}[--mask M] [more of the below]"
         run = partial(commands.picture, job.kind)
         add_job(add(run, job.kind, job.help, usage=usage, epilog=EPILOGS.get(job.kind, "")), job)
     usage = "IN -o OUT [--channels-of LAYER] [more of the below]"
@@ -170,9 +187,21 @@ def _help(call: Call) -> int:
     return OK
 
 
-def add_pictures(parser: argparse.ArgumentParser, output: str = "where to write; its suffix says how") -> None:
+def add_pictures(
+    parser: argparse.ArgumentParser, output: str = "where to write; its suffix says how", *, needed: bool = True
+) -> None:
     """The arguments of a command that looks at a picture, and makes one if `output` says where it goes."""
-    parser.add_argument("image", metavar="IN", help="the picture: PNG, JPEG, TIFF or WebP, 8 or 16 bit")
+    about = "the picture: PNG, JPEG, TIFF or WebP, 8 or 16 bit"
+    if needed:
+        parser.add_argument("image", metavar="IN", help=about)
+    else:
+        parser.add_argument("image", metavar="IN", nargs="?", help=f"{about}; without it, a gray one of --size")
+        parser.add_argument(
+            "--size",
+            type=_size,
+            metavar="WxH",
+            help="width and height of a picture from nothing (default 384x384)",
+        )
     if output:
         parser.add_argument("-o", "--output", required=True, metavar="OUT", help=output)
     parser.add_argument(
@@ -185,7 +214,8 @@ def add_pictures(parser: argparse.ArgumentParser, output: str = "where to write;
 
 def add_job(parser: argparse.ArgumentParser, job: Job) -> None:
     """The arguments of a job that looks at a picture, most of them from JOBS."""
-    add_pictures(parser, "" if job.gives == "report" else "where to write; its suffix says how")
+    output = "" if job.gives == "report" else "where to write; its suffix says how"
+    add_pictures(parser, output, needed=job.needs_picture)
     if GUIDE in job.inputs:
         parser.add_argument("--guide", metavar="G", help=f"{GUIDE.help}; a file")
     if job.gives != "report":
@@ -305,6 +335,14 @@ def _between(least: int, most: int) -> Callable[[str], int]:
 
     check.__name__ = "whole number"  # for argparse's messages
     return check
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Width and height as in 640x480, as height and width."""
+    found = re.fullmatch(r"([1-9]\d{0,5})[x×]([1-9]\d{0,5})", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no width and height in pixels such as 640x480")
+    return int(found[2]), int(found[1])
 
 
 def _devices(text: str) -> str:

@@ -49,7 +49,7 @@ LAYERS = {
         "dreamd.core dreamd.core.dream dreamd.core.gradient dreamd.core.measure dreamd.core.objectives"
         " dreamd.core.plan dreamd.core.progress dreamd.core.pyramid dreamd.core.region dreamd.core.resample"
         " dreamd.core.windows dreamd.core.adversarial dreamd.core.classifier dreamd.core.saliency"
-        " dreamd.core.invert dreamd.core.palette",
+        " dreamd.core.invert dreamd.core.palette dreamd.core.fool dreamd.core.visualise",
         packages="torch",
     ),
     "common": Layer(
@@ -63,7 +63,8 @@ LAYERS = {
     ),
     "kinds": Layer(
         "dreamd.kinds dreamd.kinds.adversarial dreamd.kinds.classify dreamd.kinds.dream dreamd.kinds.enlarge"
-        " dreamd.kinds.invert dreamd.kinds.saliency dreamd.kinds.task dreamd.kinds.zoom",
+        " dreamd.kinds.fool dreamd.kinds.invert dreamd.kinds.saliency dreamd.kinds.task dreamd.kinds.visualise"
+        " dreamd.kinds.zoom",
         layers="wire core worker",
         packages="torch",
     ),

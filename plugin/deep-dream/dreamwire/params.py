@@ -312,6 +312,31 @@ PARAMS: Mapping[str, Param] = _table(
         "How far the region's picture turns with each frame, clockwise.",
         minimum=-45.0, maximum=45.0, unit="degrees", usual=5.0,
     ),
+    Param(
+        "thing_size", "float", 1.0, "Size of things",
+        "How large things become: with 1 the region is one picture as the network knows them, with 0.5 as large as"
+        " four, of things half as large.",
+        minimum=0.1, maximum=2.0, unit="x",
+    ),
+    Param(
+        "robustness", "float", 1.0, "Robustness",
+        "How much the picture is slid, turned and scaled before each step: less makes finer patterns that tell"
+        " people little, more makes larger forms.",
+        minimum=0.0, maximum=2.0, advanced=True,
+    ),
+    Param(
+        "contrast", "float", 1.0, "Contrast",
+        "How strong light, shade and colours become.",
+        minimum=0.1, maximum=4.0, unit="x", usual=2.0,
+    ),
+    Param(
+        "encoding", "choice", "cppn", "Encoding",
+        "What the picture is made of.",
+        choices={
+            "cppn": "a small network from place to colour (CPPN): regular patterns, as in prints",
+            "direct": "every pixel by itself: noise, as of a screen without a station",
+        },
+    ),
 )  # fmt: skip
 
 
@@ -338,7 +363,8 @@ class Job:
 
     `sees` is how much around its region it looks at, as `context_pixels` has it; `gives` what comes of it. `check`
     refuses values that do not go together. `layer` chooses one where neither layers nor classes are named, if that
-    is to be another one than the network's default.
+    is to be another one than the network's default. One without `needs_picture` fills
+    its region from nothing.
     """
 
     kind: str
@@ -351,6 +377,7 @@ class Job:
     gives: Gives = "picture"
     check: Callable[[Mapping[str, Value]], None] = lambda values: None
     layer: Callable[[Network], str] | None = None
+    needs_picture: bool = True
 
 
 IMAGE = Input("image", "the picture: gray, RGB, or either with alpha, R'G'B' as sRGB encodes it")
@@ -378,12 +405,13 @@ def _job(
     check: Callable[[Mapping[str, Value]], None] = lambda values: None,
     helps: Mapping[str, str] | None = None,
     layer: Callable[[Network], str] | None = None,
+    needs_picture: bool = True,
     **defaults: Value,
 ) -> tuple[str, Job]:
     """A row of JOBS: `names` are those of its parameters, `defaults` and `helps` what is its own."""
     params = rows(names, **defaults)
     params |= {name: replace(params[name], help=text) for name, text in (helps or {}).items()}
-    return kind, Job(kind, label, words, help, params, inputs, sees, gives, check, layer)
+    return kind, Job(kind, label, words, help, params, inputs, sees, gives, check, layer, needs_picture)
 
 
 def _check_attack(values: Mapping[str, Value]) -> None:
@@ -406,6 +434,16 @@ def _check_rebuilt(values: Mapping[str, Value]) -> None:
     if min(layer_weights(values).values()) < 0:
         raise DreamError(
             "bad_params", f"layers is {values['layers']!r:.60}, but what is rebuilt from has weights above 0."
+        )
+
+
+def _check_visualisation(values: Mapping[str, Value]) -> None:
+    """Refuses channels to be chosen by what the region excites: it is not looked at."""
+    if isinstance(parse_channels(str(values["channels"])), Ranked):
+        raise DreamError(
+            "bad_params",
+            f"channels is {values['channels']!r:.60}, but nothing is looked at that could excite some more than"
+            " others. Name them by their numbers, such as 3,17,40-47.",
         )
 
 
@@ -481,6 +519,35 @@ JOBS: Mapping[str, Job] = dict((
         " levels colour seed strength edge precision context window",
         helps={"seed": "The same seed gives the same sequence; frames have seeds of their own that follow on it."},
         octaves=4, steps=4, step_size=0.008,
+    ),
+    _job(
+        "visualise", "Visualise", Words("Visualising", "Visualised"),
+        "Fill the region with the network's own idea of a class, a layer or its channels.",
+        "network classes layers channels thing_size steps contrast colour robustness seed edge precision window",
+        sees="nothing", check=_check_visualisation, needs_picture=False, steps=200, colour=0.75,
+        helps={
+            "classes": "What to show: classes with weights, as in `dalmatian` or `lemon+tabby*0.5`; `deepdream"
+            " classes` finds them. They add to the layers, if some are named.",
+            "layers": "Layers of the network to show, with weights, as in `blocks.8*0.5+blocks.10`. Empty: the"
+            " network's default layer, unless classes are named.",
+            "channels": "Only these feature maps of every layer named, as in `3,17,40-47`. Empty: all of them.",
+            "steps": "Steps of gradient ascent. More steps make clearer forms and take longer.",
+            "colour": "How colourful it becomes: 0 is gray, 0.5 as photographs are, 1 gaudy.",
+            "seed": "The same seed and settings give the same picture.",
+        },
+    ),
+    _job(
+        "fool", "Fool", Words("Fooling", "Made"),
+        "Fill the region with what is nothing to people, but one thing to the network beyond doubt.",
+        "network classes encoding confidence steps against seed edge precision window",
+        sees="surroundings", check=_check_attack, needs_picture=False, precision="float32", steps=500,
+        confidence=0.995,
+        helps={
+            "classes": "What the network shall see in the region: one class.",
+            "confidence": "How probable the class has to become.",
+            "steps": "Steps of gradient ascent at most; the first picture that is good enough is the result.",
+            "seed": "The same seed and settings give the same picture.",
+        },
     ),
 ))  # fmt: skip
 
