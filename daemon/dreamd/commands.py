@@ -31,8 +31,15 @@ def picture(kind: str, call: Call) -> int:
 
 
 def catalogue(call: Call) -> int:
-    """See what each layer, or each channel of a layer, makes of a picture: a sheet of small dreams."""
+    """See what each layer, or each channel of a layer, makes of a picture, or knows of it: a sheet."""
     from .cataloguing import run  # noqa: PLC0415 - numpy and image files
+
+    return run(call)
+
+
+def zoom(call: Call) -> int:
+    """Dream and zoom, frame after frame: a folder of pictures, a GIF or a video."""
+    from .zooming import run  # noqa: PLC0415 - numpy and image files
 
     return run(call)
 

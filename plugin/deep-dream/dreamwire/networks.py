@@ -28,6 +28,8 @@ RGB = tuple[float, float, float]
 CLASSES = "classes"
 #: What the names of timm's networks begin with.
 TIMM = "timm:"
+#: What a layer that adds detail to enlarged pictures may see at most, in pixels.
+DETAIL = 12
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,12 @@ class Network:
         And `CLASSES`, unless the network tells other classes apart than those of `classes.py`, or none.
         """
         return {name: Layer(*row) for name, row in GEOMETRY.get(self.name, self.geometry).items()}
+
+    @property
+    def detail_layer(self) -> str:
+        """The deepest layer that sees at most `DETAIL` pixels, or else the first: it draws strokes, not things."""
+        fine = [name for name in self.offers if self.layers[name].field <= DETAIL]
+        return fine[-1] if fine else self.offers[0]
 
 
 LITE_SCALE: tuple[RGB, RGB] = (0.498,) * 3, (0.502,) * 3
