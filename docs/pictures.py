@@ -5,6 +5,7 @@ All of them, or those named: `.venv/bin/python docs/pictures.py presets`.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,9 @@ import skimage.metrics
 from numpy.typing import NDArray
 
 from dreamd import codec
+from dreamd.sheet import sheet
 from dreamwire.presets import PRESETS
+from dreamwire.reports import percent
 
 PICTURES = Path(__file__).resolve().parent / "pictures"
 #: What the plug-in's dialog shows to choose from.
@@ -34,6 +37,10 @@ VIEW = np.s_[60:300, 40:360]
 PHOTOGRAPHS = {
     "chelsea": np.s_[60:220, 90:290], "coffee": np.s_[100:260, 230:430], "rocket": np.s_[200:360, 230:430],
 }  # fmt: skip
+
+#: Layers that a picture is rebuilt from, and frames of a sequence.
+INVERTED = ("blocks.1", "blocks.3", "blocks.5", "blocks.8", "blocks.10", "blocks.12", "blocks.15")
+FRAMES = (1, 2, 5, 10, 20, 40)
 
 Pixels = NDArray[np.uint8]
 
@@ -103,6 +110,27 @@ def enlarge(folder: Path) -> None:
     _save(rows, PICTURES / "enlarge.jpg", 1)
 
 
+def invert(folder: Path) -> None:
+    """A cat's face, and what layers know of it. Says how far the codes are from each other."""
+    cat = folder / "cat.png"
+    codec.write(codec.reduced(codec.Picture(skimage.data.chelsea()[20:260, 60:380]), 224), cat)
+    cells = [("the picture", _pixels(cat))]
+    print("| layer | normalised error |\n|---|---|")
+    for layer in INVERTED:
+        told = run("invert", cat, "--output", folder / "out.png", "--layers", layer, "--json")
+        print(f"| `{layer}` | {percent(json.loads(told)['info']['rebuilt'][layer])} |")
+        cells.append((layer, _pixels(folder / "out.png")))
+    _save([[sheet(cells, 4)]], PICTURES / "invert.jpg", 1)
+
+
+def zoom(folder: Path) -> None:
+    """Frames of a sequence that falls into the sample."""
+    picture, _ = sample(folder, "--size", *SMALL)
+    run("zoom", picture, "--output", f"{folder / 'frames'}/", "--frames", str(FRAMES[-1]))
+    shown = [codec.convert(_pixels(folder / "frames" / f"frame-{number:04d}.png"), "uint8") for number in FRAMES]
+    _save([shown[:3], shown[3:]], PICTURES / "zoom.jpg", 2)
+
+
 def _sharpness(picture: Pixels) -> float:
     """The mean length of the gradient of the light."""
     return float(np.hypot(*np.gradient(picture.astype(float).mean(2))).mean())
@@ -114,6 +142,8 @@ MAKERS: Mapping[str, Callable[[Path], None]] = {
     "presets": presets,
     "catalogue": catalogue,
     "enlarge": enlarge,
+    "invert": invert,
+    "zoom": zoom,
 }
 
 
@@ -136,9 +166,12 @@ def command(name: str, picture: Path, *options: str | Path) -> Pixels:
     return _pixels(out)
 
 
-def run(*arguments: str | Path) -> None:
-    """Runs `deepdream`; what it says goes beside what these pictures are worth."""
-    subprocess.run([sys.executable, "-m", "dreamd", *arguments], check=True, stdout=sys.stderr)
+def run(*arguments: str | Path) -> str:
+    """Runs `deepdream`; what it says, which goes beside what these pictures are worth too."""
+    command = [sys.executable, "-m", "dreamd", *arguments]
+    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    print(told, end="", file=sys.stderr)
+    return told
 
 
 def _pixels(path: Path) -> Pixels:
