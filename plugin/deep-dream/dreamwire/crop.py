@@ -9,8 +9,8 @@ from .params import Value, context_pixels, enlargement, find_job, surroundings
 
 #: Top, left, height, width.
 Box = tuple[int, int, int, int]
-#: How many pixels around a region reach into it, or it into them, when a picture is enlarged: three by Lanczos, and
-#: six steps of less than two pixels where it is looked at how plain it is.
+#: How many pixels around a region reach into it, or it into them, when a picture is enlarged: three by Lanczos,
+#: and six steps of less than two pixels where it is looked at how plain it is.
 RESAMPLED = 15
 
 

@@ -477,7 +477,7 @@ JOBS: Mapping[str, Job] = dict((
         "network zoom rotation layers channels classes octaves octave_scale steps step_size jitter smoothing"
         " levels colour seed strength edge precision context window",
         helps={"seed": "The same seed gives the same sequence; frames have seeds of their own that follow on it."},
-        octaves=4, steps=4, step_size=0.008,
+        octaves=4, steps=3, step_size=0.006, colour=0.3,
     ),
 ))  # fmt: skip
 
