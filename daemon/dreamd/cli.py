@@ -16,7 +16,7 @@ from typing import NoReturn, TypeVar
 from dreamwire import __version__
 from dreamwire.errors import DreamError, UnreachableError
 from dreamwire.networks import NETWORKS, find_network
-from dreamwire.params import CATALOGUES, GUIDE, JOBS, MOST_CHANNELS, PARAMS, Job, Param
+from dreamwire.params import CATALOGUES, FRAMES, GUIDE, JOBS, MOST_CHANNELS, PARAMS, Job, Param
 from dreamwire.presets import find_preset, presets
 
 from . import commands
@@ -67,6 +67,22 @@ examples:
   deepdream zoom photo.jpg -o fall.gif --frames 40 --zoom 1.08
   deepdream zoom photo.jpg -o fall.mp4 --frames 400 --fps 25 --zoom 1.02
   deepdream zoom photo.jpg -o eye.webm --mask eye.png --rotation 2
+""",
+    "visualise": """\
+`deepdream classes WORD` finds the names of classes.
+
+examples:
+  deepdream visualise --classes lemon --size 384x384 -o lemon.png
+  deepdream visualise --classes "measuring cup" --thing-size 0.5 -o cups.png
+  deepdream visualise --layers blocks.8 --channels 36 -o channel.png
+  deepdream visualise photo.jpg -o out.png --mask sky.png --classes goldfish
+""",
+    "fool": """\
+`deepdream classes WORD` finds the names of classes.
+
+examples:
+  deepdream fool --classes "king penguin" -o penguin.png
+  deepdream fool --classes lemon --encoding direct --size 224x224 -o lemon.png
 """,
 }
 
@@ -137,7 +153,8 @@ def parser() -> argparse.ArgumentParser:
     for job in JOBS.values():
         if job.kind in COMMANDS:
             continue
-        usage = f"IN {'' if job.gives == 'report' else '-o OUT '}[--mask M] [more of the below]"
+        source = "IN" if job.needs_picture else "[IN]"
+        usage = f"{source} {'' if job.gives == 'report' else '-o OUT '}[--mask M] [more of the below]"
         run = partial(commands.picture, job.kind)
         add_job(add(run, job.kind, job.help, usage=usage, epilog=EPILOGS.get(job.kind, "")), job)
     usage = "IN -o OUT [--channels-of LAYER] [more of the below]"
@@ -170,9 +187,21 @@ def _help(call: Call) -> int:
     return OK
 
 
-def add_pictures(parser: argparse.ArgumentParser, output: str = "where to write; its suffix says how") -> None:
+def add_pictures(
+    parser: argparse.ArgumentParser, output: str = "where to write; its suffix says how", *, needed: bool = True
+) -> None:
     """The arguments of a command that looks at a picture, and makes one if `output` says where it goes."""
-    parser.add_argument("image", metavar="IN", help="the picture: PNG, JPEG, TIFF or WebP, 8 or 16 bit")
+    about = "the picture: PNG, JPEG, TIFF or WebP, 8 or 16 bit"
+    if needed:
+        parser.add_argument("image", metavar="IN", help=about)
+    else:
+        parser.add_argument("image", metavar="IN", nargs="?", help=f"{about}; without it, a gray one of --size")
+        parser.add_argument(
+            "--size",
+            type=_size,
+            metavar="WxH",
+            help="width and height of a picture from nothing (default 384x384)",
+        )
     if output:
         parser.add_argument("-o", "--output", required=True, metavar="OUT", help=output)
     parser.add_argument(
@@ -185,7 +214,8 @@ def add_pictures(parser: argparse.ArgumentParser, output: str = "where to write;
 
 def add_job(parser: argparse.ArgumentParser, job: Job) -> None:
     """The arguments of a job that looks at a picture, most of them from JOBS."""
-    add_pictures(parser, "" if job.gives == "report" else "where to write; its suffix says how")
+    output = "" if job.gives == "report" else "where to write; its suffix says how"
+    add_pictures(parser, output, needed=job.needs_picture)
     if GUIDE in job.inputs:
         parser.add_argument("--guide", metavar="G", help=f"{GUIDE.help}; a file")
     if job.gives != "report":
@@ -230,10 +260,7 @@ def add_catalogue(parser: argparse.ArgumentParser) -> None:
 def add_zoom(parser: argparse.ArgumentParser) -> None:
     """The arguments of `zoom`."""
     add_pictures(parser, "where to write: a folder, or a .gif, .mp4 or .webm")
-    parser.add_argument(
-        "--frames", type=_between(2, 9999), default=60, metavar="N",
-        help="how many in all, the picture as it is among them (2 to 9999; default %(default)s)",
-    )  # fmt: skip
+    add_params(parser, [FRAMES])
     parser.add_argument(
         "--fps", type=_between(1, 60), default=12, metavar="N",
         help="how many a film shows in a second (1 to 60; default %(default)s)",
@@ -310,6 +337,14 @@ def _between(least: int, most: int) -> Callable[[str], int]:
     return check
 
 
+def _size(text: str) -> tuple[int, int]:
+    """Width and height as in 640x480, as height and width."""
+    found = re.fullmatch(r"([1-9]\d{0,5})[x×]([1-9]\d{0,5})", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no width and height in pixels such as 640x480")
+    return int(found[2]), int(found[1])
+
+
 def _devices(text: str) -> str:
     if not all(re.fullmatch(r"(auto|cpu|cuda|mps|xpu)(:\d+)?", device) for device in text.split(",")):
         raise argparse.ArgumentTypeError(f"{text!r} is not auto, cpu, cuda, mps, or several such as cuda:0,cuda:1")
@@ -348,20 +383,24 @@ def explain(error: BaseException) -> tuple[int, str, str]:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted", str(error) or "Interrupted."
     if isinstance(error, (ConnectionError, TimeoutError)):
-        reason = str(error).rstrip(".")
-        message = f"The connection to the daemon broke: {reason}. Try again; `deepdream doctor` says more."
+        message = f"The connection to the daemon broke: {_clause(error)}. Try again; `deepdream doctor` says more."
         return UNREACHABLE, "unreachable", message
     if isinstance(error, MemoryError):
         message = "There is not enough memory for this. Use a smaller picture, or close other programs."
         return FAILED, "out_of_memory", message
     if isinstance(error, OSError):
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        what = f"{error.filename}: {_clause(error.strerror)}" if error.filename else _clause(error)
         return FAILED, "system", f"{what}. `deepdream doctor` may know why."
     import traceback  # noqa: PLC0415 - here alone
 
     traceback.print_exception(error)
     message = f"This is a fault of deepdream itself; please report it with the lines above. {error!r}"
     return FAILED, "internal", message
+
+
+def _clause(reason: object) -> str:
+    """What an error says as a part of a sentence, without a full stop of its own."""
+    return str(reason).rstrip(".")
 
 
 if __name__ == "__main__":

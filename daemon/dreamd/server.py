@@ -61,7 +61,7 @@ from dreamwire.messages import (
     encode,
 )
 from dreamwire.networks import NETWORKS, Network, find_network
-from dreamwire.params import JOBS, LEAST_GUIDE, find_job, result_size, validate
+from dreamwire.params import JOBS, LEAST_GUIDE, LONGEST_GUIDE, find_job, result_size, validate
 
 from . import weights
 from .jobs import Job, Jobs
@@ -343,12 +343,8 @@ class Front:
         for name, array in given.items():
             if array.shape[2] > 4:
                 raise DreamError("bad_input", f"The {name} has {array.shape[2]} channels; 1 to 4 can be dreamt.")
-        if guide is not None and min(guide.shape[:2]) < LEAST_GUIDE:
-            raise DreamError(
-                "bad_input",
-                f"The guide is {guide.shape[1]}x{guide.shape[0]} pixels; less than {LEAST_GUIDE} a side show a"
-                " network nothing. Choose a larger picture.",
-            )
+        if guide is not None:
+            _check_guide(*guide.shape[:2])
         if mask is not None and mask.shape != (height, width, 1):
             raise DreamError(
                 "bad_input",
@@ -608,6 +604,23 @@ class Front:
                     self._pulls[name].remove((client, request))
             if not isinstance(message, Pulling):
                 self._pulls.pop(name, None)
+
+
+def _check_guide(height: int, width: int) -> None:
+    """Refuses a guide that shows a network nothing, or that no network could be shown at once."""
+    short, long = sorted((height, width))
+    if short < LEAST_GUIDE:
+        raise DreamError(
+            "bad_input",
+            f"The guide is {width}x{height} pixels; less than {LEAST_GUIDE} a side show a network nothing."
+            " Choose a larger picture.",
+        )
+    if long > LONGEST_GUIDE * short:
+        raise DreamError(
+            "bad_input",
+            f"The guide is {width}x{height} pixels, more than {LONGEST_GUIDE} times as long as wide."
+            " Choose the part of it that the dream shall be like.",
+        )
 
 
 def _network_row(row: Network, loaded: bool) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from gi.repository import Gegl, Gimp
 from dreamwire.client import Image
 from dreamwire.crop import Box, crop
 from dreamwire.errors import DreamError
-from settings import PARASITE, Origin, Settings
+from dreamwire.params import find_job
+from settings import PARASITE, Origin, Settings, keeps_mask
 
 MASK = "Y float"
 
@@ -239,18 +240,26 @@ class Source:
             frame = _over(frame, shown, scaled, scale, form)
         return Pixels(scaled, frame, channels, dtype)
 
-    def mask(self, place: Place, scale: float = 1.0) -> Pixels | None:
-        """The region's mask at a place, None if everything at that place is in the region."""
+    def mask(self, place: Place, scale: float = 1.0, *, soft: bool = True) -> Pixels | None:
+        """The region's mask at a place, None if everything at that place is in the region.
+
+        Unless `soft` it is 1 wherever it is more than 0.
+        """
         if self._mask is None and place == self.region:
             return None
         scaled = place.scaled(scale)
         mask = self._mask or _white(self.region)
+        if not soft:
+            mask = _filled(self.region, MASK, _hard(mask, self.region))
         frame = mask.get(scaled.rectangle, scale, MASK, Gegl.AbyssPolicy.NONE)
         return Pixels(scaled, frame, 1)
 
 
 class Result:
-    """The new layer above a source, which shows a dream as it grows; in the image from `insert` on."""
+    """The new layer above a source, which shows a dream as it grows; in its `image` from `insert` on.
+
+    `sent` is where what was sent of the source lies.
+    """
 
     def __init__(
         self,
@@ -259,23 +268,26 @@ class Result:
         settings: Settings,
         weights: str,
         replaces: Gimp.Layer | None = None,
+        name: str = "",
     ) -> None:
-        """`before` is what it shows at first: pixels of the source that hold its region."""
-        self._image, self._above = source.image, replaces or source.layer
+        """`before` is what was sent of the source, and what the layer shows at first."""
+        self.image, self._above = source.image, replaces or source.layer
         self._replaces = replaces
         self.inserted = False
-        place = self._place = source.region
+        self.sent, self._place = before.place, source.region
+        place = self._place
         kind = Gimp.ImageType.GRAYA_IMAGE if source.layer.is_gray() else Gimp.ImageType.RGBA_IMAGE
-        layer = Gimp.Layer.new(
-            self._image, settings.title, place.width, place.height, kind, 100.0, Gimp.LayerMode.NORMAL
-        )
+        # What a map does not speak of is dark; so laid over the picture, it is as if lit where it does.
+        mode = Gimp.LayerMode.MULTIPLY if find_job(settings.kind).gives == "map" else Gimp.LayerMode.NORMAL
+        title = name or settings.title
+        layer = Gimp.Layer.new(self.image, title, place.width, place.height, kind, 100.0, mode)
         self.layer: Gimp.Layer = layer
         layer.set_offsets(place.left, place.top)
         # A soft edge mixes encoded values, as the dream was made, so that the mask falls off as it does there.
         layer.set_composite_space(Gimp.LayerColorSpace.RGB_PERCEPTUAL)
         if settings.mask == "layer-mask":
             self._set(place, before.part(place).frame, before.channels, before.dtype)
-            if (mask := source.mask(place)) is not None:
+            if (mask := source.mask(place, soft=keeps_mask(settings.kind))) is not None:
                 own = layer.create_mask(Gimp.AddMaskType.WHITE)
                 layer.add_mask(own)
                 own.get_buffer().set(place.at(place.left, place.top).rectangle, MASK, mask.frame)
@@ -291,19 +303,19 @@ class Result:
         above, parent, position = self._above, None, 0
         # The user may have deleted it meanwhile: then the top of all is as good a place as any.
         if above.is_valid():
-            parent, position = above.get_parent(), self._image.get_item_position(above)
-        self._image.insert_layer(self.layer, parent, position)
+            parent, position = above.get_parent(), self.image.get_item_position(above)
+        self.image.insert_layer(self.layer, parent, position)
         self.inserted = True
         if self._replaces is not None and self._replaces.is_valid():
             self._replaces.set_visible(False)
 
     def show(self, box: Box, frame: bytes, shape: Sequence[int], dtype: str) -> None:
-        """Puts dreamt pixels into the layer, `box` in the image's coordinates; fewer pixels are stretched over it.
+        """Puts dreamt pixels into the layer, `box` within what was sent; fewer pixels are stretched over it.
 
         Only while there is no `trouble`.
         """
         top, left, height, width = box
-        place = Place(left, top, width, height)
+        place = Place(self.sent.left + left, self.sent.top + top, width, height)
         if tuple(shape[:2]) != (height, width):
             frame = _stretched(frame, shape, width, height, _format(shape[2], dtype))
         self._set(place, frame, shape[2], dtype)
@@ -319,7 +331,7 @@ class Result:
     @property
     def trouble(self) -> str:
         """Why dreaming on is of no use: what has become of image and layer meanwhile, or nothing."""
-        if not self._image.is_valid():
+        if not self.image.is_valid():
             return "The image was closed, so the dream was dropped."
         if not self.layer.is_valid():
             # To GIMP the two are the same.
@@ -333,18 +345,103 @@ class Result:
 
     def remove(self) -> None:
         """Takes the layer out of the image again, if it is still there."""
-        if not self._image.is_valid() or not self.layer.is_valid():
+        if not self.image.is_valid() or not self.layer.is_valid():
             return  # and no step of undo, which would take away what could be redone
-        self._image.undo_group_start()
-        self._image.remove_layer(self.layer)
+        self.image.undo_group_start()
+        self.image.remove_layer(self.layer)
         if self._replaces is not None and self._replaces.is_valid():
             self._replaces.set_visible(True)
-        self._image.undo_group_end()
+        self.image.undo_group_end()
 
     def discard(self) -> None:
         """Frees a layer that never was inserted."""
         if self.layer.is_valid():
             self.layer.delete()
+
+
+class Enlarged:
+    """A new image of the region of a source, enlarged; like a `Result`, but shown in a window of its own."""
+
+    def __init__(self, source: Source, before: Pixels, settings: Settings, weights: str, *, window: bool) -> None:
+        """`before` is what was sent of the source; with a `window` the image is opened by `insert`."""
+        scale, place = settings.scale, source.region
+        # In pixels of what was sent, enlarged: the region's own.
+        here = place.at(before.place.left, before.place.top)
+        self._place = Place(*(int(side * scale) for side in (here.left, here.top, here.width, here.height)))
+        self._window, self._display = window, None
+        self.inserted = False
+        kind = Gimp.ImageType.GRAYA_IMAGE if source.layer.is_gray() else Gimp.ImageType.RGBA_IMAGE
+        self.image = image = Gimp.Image.new_with_precision(
+            self._place.width, self._place.height, source.image.get_base_type(), source.image.get_precision()
+        )
+        image.undo_disable()
+        if (profile := source.image.get_color_profile()) is not None:
+            image.set_color_profile(profile)
+        _, *resolution = source.image.get_resolution()
+        image.set_resolution(*resolution)
+        self.layer: Gimp.Layer = Gimp.Layer.new(
+            image, settings.title, image.get_width(), image.get_height(), kind, 100.0, Gimp.LayerMode.NORMAL
+        )
+        data = Origin(settings, 0, weights).write()
+        flags = Gimp.PARASITE_PERSISTENT | Gimp.PARASITE_UNDOABLE
+        self.layer.attach_parasite(Gimp.Parasite.new(PARASITE, flags, data))
+        image.insert_layer(self.layer, None, 0)
+
+    def insert(self) -> None:
+        """Shows the image."""
+        self.image.undo_enable()
+        if self._window:
+            self._display = Gimp.Display.new(self.image)
+        self.inserted = True
+
+    def show(self, box: Box, frame: bytes, shape: Sequence[int], dtype: str) -> None:
+        """Puts pixels into the layer, as a `Result` does; `box` is within what was sent, enlarged."""
+        top, left, height, width = box
+        form = _format(shape[2], dtype)
+        if tuple(shape[:2]) != (height, width):
+            frame = _stretched(frame, shape, width, height, form)
+        part = Pixels(Place(left, top, width, height), frame, shape[2], dtype).part(self._place)
+        buffer = self.layer.get_buffer()
+        buffer.set(part.place.at(part.place.left, part.place.top).rectangle, form, part.frame)
+        buffer.flush()
+        self.layer.update(0, 0, part.place.width, part.place.height)
+
+    @property
+    def trouble(self) -> str:
+        """As of a `Result`."""
+        if self.image.is_valid() and self.layer.is_valid():
+            return ""
+        return "The new image was closed, so the job was dropped."
+
+    def remove(self) -> None:
+        """Closes the image."""
+        if self._display is not None and self._display.is_valid():
+            self._display.delete()  # and with it the image
+        self.discard()
+
+    def discard(self) -> None:
+        """Frees an image that nobody sees."""
+        if self.image.is_valid():
+            self.image.delete()
+
+
+def select(image: Gimp.Image, place: Place, shape: Sequence[int], mask: bytes) -> None:
+    """Makes 8-bit gray pixels `(height, width, 1)` the selection, stretched over a place; one step of undo."""
+    frame = _stretched(mask, shape, place.width, place.height, "Y u8")
+    image.undo_group_start()
+    try:
+        channel = Gimp.Channel.new(
+            image, "seen", image.get_width(), image.get_height(), 100.0, Gegl.Color.new("white")
+        )
+        image.insert_channel(channel, None, 0)
+        buffer = channel.get_buffer()
+        buffer.clear(Place(0, 0, image.get_width(), image.get_height()).rectangle)
+        buffer.set(place.rectangle, "Y u8", frame)
+        buffer.flush()
+        image.select_item(Gimp.ChannelOps.REPLACE, channel)
+        image.remove_channel(channel)
+    finally:
+        image.undo_group_end()
 
 
 def origin(layer: Gimp.Layer) -> Origin | None:
@@ -504,6 +601,16 @@ def _white(place: Place) -> Gegl.Buffer:
     buffer = Gegl.Buffer.new(MASK, place.left, place.top, place.width, place.height)
     buffer.set_color(place.rectangle, Gegl.Color.new("white"))
     return buffer
+
+
+def _hard(mask: Gegl.Buffer, place: Place) -> bytes:
+    """A mask at a place with 1 for all that is more than 0."""
+    graph = _graph()
+    source = _operation(graph, "buffer-source", buffer=mask)
+    # Even what is least in 16 bit.
+    hard = _operation(graph, "threshold", value=1e-6)
+    source.link(hard)
+    return _processed(hard, place, MASK)
 
 
 def _product(buffers: Sequence[Gegl.Buffer], place: Place) -> Gegl.Buffer:

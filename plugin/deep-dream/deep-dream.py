@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +21,16 @@ except ImportError:
     sys.path.append(str(Path(__file__).absolute().parent / "carried"))
 
 from dreamwire.networks import NETWORKS
-from dreamwire.params import GUIDE, Job, Param, find_job
+from dreamwire.params import FRAMES, GUIDE, JOBS, Job, Param, find_job
 from dreamwire.presets import PRESETS
-from settings import MASKS, argument, shown
+from settings import MASKS, argument, is_sequence, keeps_mask, shown
 
 BINARY = "plug-in-deep-dream"
 MENU = "<Image>/Filters/Deep Dream"
 #: What the dialog's buttons and our own widgets leave for the mnemonics of parameters.
 LETTERS = "bdefghijnqtuvwxyz"
+#: What the entries below leave in the menu for those of JOBS.
+MENU_LETTERS = "cfghijklmopqstuvwxyz"
 READWRITE = GObject.ParamFlags.READWRITE
 
 
@@ -36,7 +38,8 @@ READWRITE = GObject.ParamFlags.READWRITE
 class Entry:
     """One entry of the menu, and one procedure of that name: `action` of `runs` if it takes layers, else `window`.
 
-    An entry that `asks` has the parameters of its kind of job as its arguments.
+    An entry that `asks` has the parameters of its kind of job as its arguments. Beside the entries below there is
+    one for every other kind of job; what is not simply made, has an action of its own.
     """
 
     name: str
@@ -46,6 +49,28 @@ class Entry:
     window: str = ""
     asks: bool = False
     kind: str = "dream"
+
+
+#: What entries do with kinds of job whose result is no layer beside that which it comes from.
+ACTIONS = {"classify": "look"}
+
+
+def entries_of_jobs() -> Iterator[Entry]:
+    """An entry for every kind of job but dreams, which have several."""
+    free = MENU_LETTERS
+    for job in JOBS.values():
+        if job.kind != "dream":
+            label, free = mnemonic(job.label, free)
+            action = ACTIONS.get(job.kind, "make")
+            yield Entry(f"{BINARY}-{job.kind}", f"{label}...", job.help, action, asks=True, kind=job.kind)
+
+
+def mnemonic(label: str, free: str) -> tuple[str, str]:
+    """A label with the first of its letters that is free underlined, if one is, and the letters that are left."""
+    for index, letter in enumerate(label):
+        if letter.lower() in free:
+            return f"{label[:index]}_{label[index:]}", free.replace(letter.lower(), "")
+    return label, free
 
 
 ENTRIES = {
@@ -65,6 +90,7 @@ ENTRIES = {
             "Dreams the source of a dreamt layer again, in the same region, with changed settings.", "redream",
             asks=True,
         ),
+        *entries_of_jobs(),
         Entry(
             f"{BINARY}-networks", "_Networks...",
             "Shows the networks that can dream, fetches them, and frees their memory.", window="NetworksWindow",
@@ -97,13 +123,16 @@ class DeepDream(Gimp.PlugIn):  # type: ignore[misc]
             procedure.set_sensitivity_mask(one | several)
             if entry.asks:
                 add_arguments(procedure, find_job(entry.kind))
-            procedure.add_layer_return_value(
-                "layer",
-                "New layer",
-                "The dreamt layer; if several layers were given, that of the first.",
-                False,
-                READWRITE,
-            )
+            if find_job(entry.kind).gives != "report":
+                procedure.add_layer_return_value(
+                    "layer", "New layer",
+                    "The new layer; if several layers were given, that of the first.", False, READWRITE,
+                )  # fmt: skip
+            procedure.add_string_return_value(
+                "report", "Report",
+                "What was done and what was reached by it, as JSON; if several layers were given, of the first.",
+                "", READWRITE,
+            )  # fmt: skip
         else:
             procedure = Gimp.Procedure.new(self, name, kind, run_window, entry)
             # What GIMP asks of every entry in an image's menu.
@@ -135,19 +164,14 @@ def add_arguments(procedure: Gimp.Procedure, job: Job) -> None:
         procedure.add_drawable_argument(
             "guide", "Guide", "A layer, of any open image, which the dream becomes like.", True, READWRITE
         )
-    masks = {name: (text, "") for name, text in MASKS.items()}
-    procedure.add_choice_argument(
-        "mask-as", "_Keep the selection", "How the new layer keeps the selection's edge.", choice(masks),
-        next(iter(MASKS)), READWRITE,
-    )  # fmt: skip
-
-
-def mnemonic(label: str, free: str) -> tuple[str, str]:
-    """A label with the first of its letters that is free underlined, if one is, and the letters that are left."""
-    for index, letter in enumerate(label):
-        if letter.lower() in free:
-            return f"{label[:index]}_{label[index:]}", free.replace(letter.lower(), "")
-    return label, free
+    if is_sequence(job.kind):
+        add_argument(procedure, FRAMES, FRAMES.label)
+    if keeps_mask(job.kind):
+        masks = {name: (text, "") for name, text in MASKS.items()}
+        procedure.add_choice_argument(
+            "mask-as", "_Keep the selection", "How the new layer keeps the selection's edge.", choice(masks),
+            next(iter(MASKS)), READWRITE,
+        )  # fmt: skip
 
 
 def add_argument(procedure: Gimp.Procedure, row: Param, label: str) -> None:
@@ -157,7 +181,7 @@ def add_argument(procedure: Gimp.Procedure, row: Param, label: str) -> None:
         procedure.add_int_argument(*about, int(row.minimum), int(row.maximum), row.default, READWRITE)
     elif row.kind == "float":
         procedure.add_double_argument(*about, row.minimum, row.maximum, row.default, READWRITE)
-    elif row.kind == "network":
+    elif row.kind == "network" and row.default:
         networks = {name: (network.label, network.help) for name, network in NETWORKS.items()}
         procedure.add_choice_argument(*about, choice(networks), row.default, READWRITE)
     elif row.choices is not None:
@@ -188,14 +212,16 @@ def run_action(
 
     call = runs.Call(entry.kind, procedure, mode, image, drawables, config)
     try:
-        layers = getattr(runs, entry.action)(call)
+        made: runs.Made = getattr(runs, entry.action)(call)
     except runs.CancelledError:
         return procedure.new_return_values(Gimp.PDBStatusType.CANCEL, None)
     except Exception as error:
         return failed(procedure, error, mode)
     values = procedure.new_return_values(Gimp.PDBStatusType.SUCCESS, None)
-    values.remove(1)
-    values.insert(1, GObject.Value(Gimp.Layer, layers[0]))
+    results = [GObject.Value(Gimp.Layer, layer) for layer in made.layers[:1]]
+    for place, value in enumerate([*results, GObject.Value(GObject.TYPE_STRING, made.report)], start=1):
+        values.remove(place)
+        values.insert(place, value)
     return values
 
 

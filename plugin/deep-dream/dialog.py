@@ -22,12 +22,12 @@ from dreamwire.catalogue import Entry
 from dreamwire.classes import synonyms
 from dreamwire.errors import DreamError
 from dreamwire.networks import NETWORKS
-from dreamwire.params import GUIDE, Param, find_job, validate
+from dreamwire.params import FRAMES, GUIDE, Param, find_job, validate
 from dreamwire.presets import Preset, presets
 from own import OwnPresets, picture_of
 from preview import HEIGHT, LivePreview
 from session import Session, advice
-from settings import PERSONAL, Settings, argument, shown
+from settings import MASKS, PERSONAL, Settings, argument, is_sequence, keeps_mask, shown
 from windows import GAP, button, column, init, label, row
 
 PICTURES = Path(__file__).resolve().parent / "pictures"
@@ -68,7 +68,7 @@ class JobDialog:
 
     def ask(self) -> Settings | None:
         """What the user has chosen, or None."""
-        self._preview.show(self._settings(), self._guide())
+        self._refresh()
         try:
             return self._settings() if self._dialog.run() else None
         finally:
@@ -86,9 +86,13 @@ class JobDialog:
         if "classes" in head:
             complete(dialog.get_widget("classes", GimpUi.LabelEntry).get_entry())
         guide = ["guide"] if GUIDE in find_job(self._kind).inputs else []
+        mask = ["mask-as"] if keeps_mask(self._kind) else []
+        if is_sequence(self._kind):
+            self._number(FRAMES)
+            mask = [FRAMES.name, *mask]
         boxes = {
             "head": dialog.fill_box("head", [*head, *guide]),
-            "first": dialog.fill_box("first", [*map(argument, first), "mask-as"]),
+            "first": dialog.fill_box("first", [*map(argument, first), *mask]),
             "more": dialog.fill_box("more", list(map(argument, more))),
         }
         for box in boxes.values():
@@ -112,7 +116,7 @@ class JobDialog:
         content.set_border_width(GAP)
         content.show_all()
         dialog.get_content_area().pack_start(content, True, True, 0)
-        self._align([*map(argument, [*head, *rest]), *guide, "mask-as"])
+        self._align([*map(argument, [*head, *rest]), *guide, *mask])
 
     def _layers_row(self) -> list[Gtk.Widget]:
         if "layers" not in self._rows:
@@ -154,7 +158,7 @@ class JobDialog:
             made.attach(another, 9, 0, 1, 1)  # beside label and number
         elif row.kind in ("int", "float"):
             made = self._dialog.get_scale_entry(argument(row.name), 1.0)
-            most = min(row.usual, row.maximum)
+            most = min(max(row.usual, float(row.default)), row.maximum)
             if row.kind == "float":
                 made.set_increments((most - row.minimum) / 100, (most - row.minimum) / 10)
                 made.set_digits(4 if most < 1 else 2)
@@ -238,13 +242,18 @@ class JobDialog:
     def _write(self, settings: Settings) -> None:
         if self._config.find_property("preset"):
             self._config.set_property("preset", "")
-        self._config.set_property("mask-as", settings.mask)
+        if keeps_mask(self._kind):
+            self._config.set_property("mask-as", settings.mask)
+        if is_sequence(self._kind):
+            self._config.set_property(FRAMES.name, settings.frames)
         for name in self._rows:
             self._config.set_property(argument(name), settings.params[name])
 
     def _settings(self) -> Settings:
         given = {name: self._config.get_property(argument(name)) for name in self._rows}
-        return Settings.of(given, self._config.get_property("mask-as"), self._kind)
+        mask = self._config.get_property("mask-as") if keeps_mask(self._kind) else next(iter(MASKS))
+        frames = self._config.get_property(FRAMES.name) if is_sequence(self._kind) else FRAMES.default
+        return Settings.of(given, mask, self._kind, int(frames))
 
     def _guide(self) -> Pixels | None:
         return guide_pixels(self._config.get_property("guide")) if GUIDE in find_job(self._kind).inputs else None
@@ -255,6 +264,10 @@ class JobDialog:
         if changed is not None and changed.name == "network" and "layers" in self._rows:
             # A network's layers mean nothing to another one.
             self._config.set_property("layers", "")
+        self._refresh(SETTLED)
+
+    def _refresh(self, settled: int = 0) -> None:
+        """Shows what the settings are, what is wrong with them, and what they make, once they have `settled`."""
         self._changed_layers()
         self._mark_preset()
         try:
@@ -266,7 +279,7 @@ class JobDialog:
             return
         self._error.set_text("")
         self._dialog.set_response_sensitive(Gtk.ResponseType.OK, True)
-        self._preview.show(settings, self._guide(), SETTLED)
+        self._preview.show(settings, self._guide(), settled)
 
     def _changed_layers(self) -> None:
         """The network's layers to choose from, and what is chosen."""
@@ -311,9 +324,10 @@ def complete(entry: Gtk.Entry) -> None:
 
 
 def _matches(completion: Gtk.EntryCompletion, _key: str, place: Gtk.TreeIter) -> bool:
-    words = completion.get_entry().get_text().rpartition("+")[2].lower().split()
-    known = completion.get_model().get_value(place, 1).lower()
-    return bool(words) and all(word in known for word in words)
+    typed = completion.get_entry().get_text().rpartition("+")[2].strip().lower()
+    name, known = (completion.get_model().get_value(place, each).lower() for each in (0, 1))
+    # What is there as a whole needs no offer.
+    return bool(typed) and typed != name and all(word in known for word in typed.split())
 
 
 def _complete(completion: Gtk.EntryCompletion, names: Gtk.TreeModel, place: Gtk.TreeIter) -> bool:

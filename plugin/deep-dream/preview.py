@@ -96,7 +96,11 @@ class LivePreview:
         except RefusalError as error:
             self.say(str(error))
             return False
-        self._before = self._after = picture(pixels.frame, pixels.image.shape)
+        before = picture(pixels.frame, pixels.image.shape)
+        if settings.scale != 1:
+            width, height = (int(side * settings.scale) for side in (before.get_width(), before.get_height()))
+            before = before.scale_simple(width, height, GdkPixbuf.InterpType.HYPER)
+        self._before = self._after = before
         self._refresh()
         quick: dict[str, Value] = {"octaves": octaves, "context": "fast", "edge": "blended"}
         params = dict(settings.params) | {name: value for name, value in quick.items() if name in settings.params}
@@ -116,13 +120,14 @@ class LivePreview:
     def _view(self, settings: Settings) -> tuple[Place, float, int]:
         """What is shown: a part of the image, its scale, and how many of the octaves."""
         region, octaves = self._source.region, int(settings.params.get("octaves", 0))
-        scale, fewer = min(1.0, WIDTH / region.width, HEIGHT / region.height), 0
+        across, down = (int(side / settings.scale) for side in (WIDTH, HEIGHT))
+        scale, fewer = min(1.0, across / region.width, down / region.height), 0
         for fewer in range(octaves):
             scale = float(settings.params["octave_scale"]) ** -fewer
-            if region.width * scale <= WIDTH and region.height * scale <= HEIGHT:
+            if region.width * scale <= across and region.height * scale <= down:
                 break
         # With room to spare, what lies around the region; without, the middle of the region.
-        width, height = round(WIDTH / scale), round(HEIGHT / scale)
+        width, height = round(across / scale), round(down / scale)
         middle = region.left + region.width // 2, region.top + region.height // 2
         around = Place(middle[0] - width // 2, middle[1] - height // 2, width, height)
         view = around.intersect(self._source.picture) or region
@@ -133,7 +138,8 @@ class LivePreview:
             self._paint(event.box, event.frames[0], event.array.shape)
         elif isinstance(event, Progress):
             if event.state == "dreaming":
-                self.say(f"Octave {event.octave} of {event.octaves}")
+                octave = f"Octave {event.octave} of {event.octaves}"
+                self.say(octave if event.octaves > 1 else f"{event.fraction:.0%}")
             else:
                 self.say("Loading the network..." if event.state == "loading" else "Waiting...")
 
@@ -154,14 +160,15 @@ class LivePreview:
 
 
 def picture(frame: Any, shape: tuple[int, int, int]) -> GdkPixbuf.Pixbuf:
-    """8-bit pixels, RGB or gray with alpha, as a picture that GTK can show."""
+    """8-bit pixels, gray, or RGB or gray with alpha, as a picture that GTK can show."""
     height, width, channels = shape
-    if channels == 2:
+    if channels < 3:
         gray = bytes(frame)
-        colours = bytearray(4 * width * height)
+        colours = bytearray(b"\xff") * (4 * width * height)
         for channel in range(3):
-            colours[channel::4] = gray[0::2]
-        colours[3::4] = gray[1::2]
+            colours[channel::4] = gray[0::channels]
+        if channels == 2:
+            colours[3::4] = gray[1::2]
         frame = colours
     data = GLib.Bytes.new(bytes(frame))
     return GdkPixbuf.Pixbuf.new_from_bytes(data, GdkPixbuf.Colorspace.RGB, True, 8, width, height, 4 * width)

@@ -5,7 +5,8 @@ A run ends by returning its layers, or by an exception whose message is for the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,20 +15,35 @@ import gi
 gi.require_version("Gimp", "3.0")
 from gi.repository import Gimp
 
-from canvas import Pixels, Place, RefusalError, Result, Source, guide_pixels, layer_of, origin, source_of
-from dreamwire.client import JobCancelledError
+from canvas import Enlarged, Pixels, RefusalError, Result, Source, guide_pixels, layer_of, origin, source_of
+from dreamwire.client import Image, JobCancelledError
 from dreamwire.crop import Box
 from dreamwire.messages import Array, Buffer, Done, Message, Preview, PreviewIs, Progress
 from dreamwire.networks import NETWORKS
-from dreamwire.params import find_job
+from dreamwire.params import FRAMES, Value, find_job
 from dreamwire.presets import find_preset
+from dreamwire.reports import told
 from dreamwire.words import where
+from dreamwire.zoom import of_frame, pasted
 from loop import Loop
 from session import Dream, Session
-from settings import MASKS, Settings, argument, remember, remembered, shown
+from settings import MASKS, Settings, argument, is_sequence, keeps_mask, remember, remembered, shown
 
 #: Milliseconds between two frames on the canvas, and pixels along the longer side of each.
-FRAMES = Preview(interval_ms=250, max_side=2048)
+PREVIEWS = Preview(interval_ms=250, max_side=2048)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of a call: layers, the first of which is returned, and what the daemon told of the jobs."""
+
+    layers: Sequence[Gimp.Layer]
+    infos: Sequence[Mapping[str, Any]]
+
+    @property
+    def report(self) -> str:
+        """What a script is told of the first job, as JSON."""
+        return json.dumps(self.infos[0])
 
 
 class CancelledError(Exception):
@@ -64,25 +80,46 @@ class Call:
 # What entries do
 
 
-def make(call: Call) -> list[Gimp.Layer]:
+def make(call: Call) -> Made:
     """Dream... and its like: each layer by itself, with settings from the dialog, the last, or the arguments."""
     last = remembered(call.kind) if call.interactive else None
-    return _make(call, last or given(call.kind, call.config), _sources(call.drawables))
+    settings = last or (Settings.usual(call.kind) if call.asks else given(call.kind, call.config))
+    return _make(call, settings, _sources(call.drawables))
 
 
-def again(call: Call) -> list[Gimp.Layer]:
+def look(call: Call) -> Made:
+    """What Does It See?: tells what the network sees; somebody who looks on may see where, and select it."""
+    if len(call.drawables) != 1:
+        raise RefusalError("Choose one layer to be looked at.")
+    settings = (remembered(call.kind) if call.interactive else None) or given(call.kind, call.config)
+    sources = _sources(call.drawables)
+    if not call.asks:
+        return _run(call, sources, settings, Loop())
+    from seeing import SeeingWindow
+
+    loop = Loop()
+    wanted = SeeingWindow(sources[0], settings, loop.post).ask()
+    if wanted is None:
+        sources[0].close()
+        if not call.image.is_valid():
+            raise CancelledError  # GIMP would keep the settings in it
+        return Made([], [{}])
+    return Made([], _run(call, sources, wanted, loop).infos)
+
+
+def again(call: Call) -> Made:
     """Dream Again: with the settings last used, without a dialog."""
     settings = remembered() or Settings.of({})
     return _run(call, _sources(call.drawables), settings, Loop())
 
 
-def deeper(call: Call) -> list[Gimp.Layer]:
+def deeper(call: Call) -> Made:
     """Dream Deeper: a dreamt layer once more, with the settings it carries."""
     settings = _settings_of(call.drawables)
     return _run(call, _sources(call.drawables), settings, Loop())
 
 
-def redream(call: Call) -> list[Gimp.Layer]:
+def redream(call: Call) -> Made:
     """Re-dream...: what a dreamt layer came from, in the same region, with changed settings."""
     settings = _settings_of(call.drawables)
     layer = layer_of(call.drawables[0])
@@ -124,10 +161,11 @@ def given(kind: str, config: Gimp.ProcedureConfig, base: Settings | None = None)
         value = config.get_property(argument(name))
         if value != find_job(kind).params[name].default:
             params[name] = value
-    mask = config.get_property("mask-as")
+    mask = config.get_property("mask-as") if keeps_mask(kind) else next(iter(MASKS))
+    frames = config.get_property(FRAMES.name) if is_sequence(kind) else FRAMES.default
     if base is not None and mask == next(iter(MASKS)):
         mask = base.mask
-    return Settings.of(params, mask, kind)
+    return Settings.of(params, mask, kind, int(frames))
 
 
 def _sources(drawables: Sequence[Gimp.Drawable]) -> list[Source]:
@@ -144,9 +182,7 @@ def _sources(drawables: Sequence[Gimp.Drawable]) -> list[Source]:
     return sources
 
 
-def _make(
-    call: Call, settings: Settings, sources: list[Source], replaces: Gimp.Layer | None = None
-) -> list[Gimp.Layer]:
+def _make(call: Call, settings: Settings, sources: list[Source], replaces: Gimp.Layer | None = None) -> Made:
     """Asks for changes of the settings if somebody is to be asked, then has it done."""
     loop = Loop()
     if not call.asks:
@@ -170,14 +206,15 @@ def _run(
     loop: Loop,
     session: Session | None = None,
     replaces: Gimp.Layer | None = None,
-) -> list[Gimp.Layer]:
+) -> Made:
     if call.interactive:
         # Before the run: a cancelled run, or one that GIMP kills, loses no settings.
         remember(settings)
-    run = Run(call, sources, settings, loop, replaces)
+    made = Film if is_sequence(settings.kind) else Run
+    run = made(call, sources, settings, loop, replaces)
     session = session or Session(loop.post, run.starting)
     try:
-        return run.layers(session)
+        return run.made(session)
     finally:
         session.close()
 
@@ -201,23 +238,25 @@ class Run:
         self._call, self._sources, self._settings, self._loop = call, sources, settings, loop
         self._replaces = replaces
         self._weights = NETWORKS[str(settings.params["network"])].weights.sha256
-        self._done: list[Result] = []
+        self._done: list[Result | Enlarged] = []
+        self._infos: list[Mapping[str, Any]] = []
         self._guide: Pixels | None = None
         self._dream: Dream | None = None
-        self._result: Result | None = None
+        self._result: Result | Enlarged | None = None
         self._stopped = False
         self._window: Any = None
         self._error: Exception | None = None
 
-    def layers(self, session: Session) -> list[Gimp.Layer]:
-        """Dreams, and returns the new layers. Raises `CancelledError`, or what went wrong; see `_drop`."""
+    def made(self, session: Session) -> Made:
+        """Has it done, and returns what came of it. Raises `CancelledError`, or what went wrong; see `_drop`."""
         self._session = session
         Gimp.progress_init(self._settings.title)
         self._show("reading the layer", 0.0)
         if self._call.interactive:
             from windows import RunWindow
 
-            self._window = RunWindow(self._settings.title, self._stop, self._cancel)
+            doing = find_job(self._settings.kind).words.doing
+            self._window = RunWindow(doing, self._settings.title, self._stop, self._cancel)
         try:
             jobs = [self._taken(source) for source in self._sources]
             self._guide = self._call.guide
@@ -226,6 +265,8 @@ class Run:
             self._loop.run()
             if self._error is None and not self._call.interactive:
                 self._insert(self._done)
+            elif self._error is None:
+                self._tell()
         except BaseException:
             self._drop()
             raise
@@ -237,33 +278,50 @@ class Run:
             Gimp.progress_end()
         if self._error is not None:
             raise self._error
-        return [result.layer for result in self._done]
+        return Made([result.layer for result in self._done], self._infos)
+
+    def _tell(self) -> None:
+        """Says what was reached: a line in the image's window, or more of them in one of their own."""
+        sentences = [each for info in self._infos for each in told(info)]
+        if sentences:
+            # As long as there is progress, GIMP puts a line beside it.
+            Gimp.message("\n".join(sentences))
 
     def starting(self) -> None:
         """There was no daemon: one is being started."""
         self._show("starting the daemon", 0.0)
 
-    def _taken(self, source: Source) -> tuple[Place, Pixels, Pixels | None]:
+    def _taken(self, source: Source) -> tuple[Pixels, Pixels | None]:
         """What is sent of a source: taken now, whatever is done to the layer and the selection later."""
         place = source.crop(self._settings)
-        return place, source.pixels(place), source.mask(place)
+        return source.pixels(place), source.mask(place)
 
     def _next(self) -> None:
-        source, (place, pixels, mask) = self._jobs.pop(0)
+        source, (pixels, mask) = self._jobs.pop(0)
         source.check()
-        self._place = place
-        self._result = Result(source, pixels, self._settings, self._weights, self._replaces)
+        self._result = self._result_of(source, pixels)
+        self._submit(self._settings.sent, pixels.image, mask)
+
+    def _submit(self, params: Mapping[str, Value], image: Image, mask: Pixels | None) -> None:
         self._dream = self._session.dream(
             Dream(
                 self,
-                self._settings.sent,
-                pixels.image,
+                params,
+                image,
                 None if mask is None else mask.image,
-                FRAMES if self._call.interactive else None,
+                PREVIEWS if self._call.interactive else None,
                 self._settings.kind,
                 None if self._guide is None else self._guide.image,
             )
         )
+
+    def _result_of(self, source: Source, sent: Pixels) -> Result | Enlarged | None:
+        """Where pixels go, if any come."""
+        if find_job(self._settings.kind).gives == "report":
+            return None
+        if self._settings.scale != 1:
+            return Enlarged(source, sent, self._settings, self._weights, window=self._call.interactive)
+        return Result(source, sent, self._settings, self._weights, self._replaces)
 
     def on_event(self, event: Message) -> None:
         if isinstance(event, Progress):
@@ -278,6 +336,7 @@ class Run:
             self._paint(result, done.box, done.frames[0], done.outputs[0])
             self._done.append(result)
             self._result = None
+        self._infos.append(done.info)
         if self._error is None and self._jobs and not self._stopped:
             self._next()
         else:
@@ -288,18 +347,18 @@ class Run:
         self._drop()
         self._loop.quit()
 
-    def _paint(self, result: Result, box: Box, frame: Buffer, array: Array) -> None:
-        top, left, height, width = box
+    def _paint(self, result: Result | Enlarged, box: Box, frame: Buffer, array: Array) -> None:
         # Bytes: GIMP's bindings would take a memoryview element by element.
-        here = (self._place.top + top, self._place.left + left, height, width)
-        result.show(here, bytes(frame), array.shape, array.dtype)
+        result.show(box, bytes(frame), array.shape, array.dtype)
         if self._call.interactive and not result.inserted:
             self._insert([result])
         Gimp.displays_flush()
 
-    def _insert(self, results: list[Result]) -> None:
-        """Puts layers into the image as one step of undo."""
-        image = self._sources[0].image
+    def _insert(self, results: Sequence[Result | Enlarged]) -> None:
+        """Puts layers into the image as one step of undo, or shows enlarged ones."""
+        if not results:
+            return
+        image = results[0].image
         image.undo_group_start()
         try:
             for result in results:
@@ -307,7 +366,7 @@ class Run:
         finally:
             image.undo_group_end()
 
-    def _untroubled(self) -> Result | None:
+    def _untroubled(self) -> Result | Enlarged | None:
         """The layer, if it can still be painted; if not, the dream is dropped and the reason kept."""
         if self._error is not None or self._result is None:
             return None
@@ -345,3 +404,59 @@ class Run:
         Gimp.progress_update(fraction)
         if self._window is not None:
             self._window.show_progress(text, fraction)
+
+
+class Film(Run):
+    """Makes sequences of frames, each made of the one before.
+
+    With somebody looking on, the layer shows one after another; when all are there, or on a stop, those before it
+    are put below it, as a second step of undo. Otherwise all are inserted as one.
+    """
+
+    _number = 0
+
+    def _next(self) -> None:
+        self._source, (self._pixels, self._mask) = self._jobs[0]
+        self._image = self._pixels.image
+        self._earlier: list[Result] = []
+        self._number = 0
+        super()._next()
+
+    def _submit(self, params: Mapping[str, Value], image: Image, mask: Pixels | None) -> None:
+        self._number += 1
+        super()._submit(of_frame(params, self._number + 1), image, mask)
+
+    def on_done(self, done: Done) -> None:
+        if self._stopped or self._number + 1 >= self._settings.frames or self._untroubled() is None:
+            before, self._earlier = self._earlier[::-1], []
+            whole = self._untroubled() is not None
+            super().on_done(done)
+            if whole:
+                self._finish(before)
+            return
+        frame, array = done.frames[0], done.outputs[0]
+        name = f"{self._settings.title}, {self._number + 1}"
+        earlier = Result(self._source, self._pixels, self._settings, self._weights, name=name)
+        earlier.show(done.box, bytes(frame), array.shape, array.dtype)
+        self._earlier.append(earlier)
+        self._image = pasted(self._image, done.box, frame)
+        self._submit(self._settings.sent, self._image, self._mask)
+
+    def _finish(self, before: Sequence[Result]) -> None:
+        """Puts the frames before the last one, which is there, below it."""
+        if self._call.interactive:
+            self._insert(before)
+        self._done += before
+
+    def _drop(self) -> None:
+        for result in self._earlier:
+            result.discard()
+        self._earlier = []
+        super()._drop()
+
+    def _show(self, text: str, fraction: float) -> None:
+        if self._number:
+            steps = self._settings.frames - 1
+            text = f"frame {self._number + 1} of {steps + 1}, {text}"
+            fraction = (self._number - 1 + fraction) / steps
+        super()._show(text, fraction)

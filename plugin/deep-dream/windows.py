@@ -96,10 +96,10 @@ def problem(error: Exception) -> None:
 class RunWindow:
     """Beside a dream that runs: how far it is, Stop and keep, Cancel. Closing the window keeps what there is."""
 
-    def __init__(self, title: str, stop: Callable[[], None], cancel: Callable[[], None]) -> None:
+    def __init__(self, doing: str, title: str, stop: Callable[[], None], cancel: Callable[[], None]) -> None:
         init()
         self._stop = stop
-        self._window = Gtk.Window(title="Dreaming", resizable=False, type_hint=Gdk.WindowTypeHint.DIALOG)
+        self._window = Gtk.Window(title=doing, resizable=False, type_hint=Gdk.WindowTypeHint.DIALOG)
         self._window.set_role("deep-dream-run")
         GimpUi.window_set_transient(self._window)
         # It must not take the keyboard away from the image, nor lie on what is being dreamt.

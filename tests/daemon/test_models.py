@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dreamd import models
+from dreamd.kinds import KINDS, Task, saliency
 from dreamwire.errors import DreamError
-from dreamwire.networks import NETWORKS, Network
+from dreamwire.networks import CLASSES, NETWORKS, Network
+from dreamwire.params import validate
 
 CPU = torch.device("cpu")
 LITE = [row for row in NETWORKS.values() if row.family == "efficientnet_lite"]
@@ -91,7 +94,7 @@ def randomised(row: Network) -> nn.Module:
     """A network in float64 with random weights and BatchNorm statistics that keep the activations near 1."""
     net = models.build(row)
     if row.name == "vgg16":
-        net.classifier = nn.Linear(512 * 7 * 7, 10)  # the published one would be a gigabyte
+        net.classifier = nn.Linear(512 * 7 * 7, 1000)  # the published one would be a gigabyte
     net = net.double().to_empty(device=CPU).requires_grad_(False)
     torch.manual_seed(0)
     for name, tensor in net.state_dict().items():
@@ -139,6 +142,34 @@ def test_every_layer_has_the_values_of_the_untouched_module(pair: Pair) -> None:
     assert_near(pair.net.classify(pair.pixels), pair.scores, "scores")
 
 
+@torch.no_grad()
+def test_the_scores_of_a_place_are_those_of_a_picture_that_is_no_more(pair: Pair) -> None:
+    net, layer = pair.net, pair.net.row.layers[CLASSES]
+    side = (1 + layer.lost) * layer.stride
+    pixels = picture(side, side)
+    (places,), expected = net.features(pixels, [CLASSES]), net.classify(pixels)
+    if net.row.name == "squeezenet1_1":
+        places = F.relu(places)  # which it does to its scores, and which could not be climbed from below 0
+    assert places.shape[-2:] == (1, 1)
+    assert_near(places[..., 0, 0], expected)
+
+
+#: What is behind their pooling is more than a matrix: of a mean it makes another thing than the mean of that.
+BENT = ("vgg16", "mobilenet_v3_large", "convnext_tiny")
+
+
+@torch.no_grad()
+def test_the_mean_of_the_places_scores_is_the_classifiers(pair: Pair) -> None:
+    if pair.net.row.name in BENT:
+        pytest.skip("its classifier is not linear")
+    pixels = picture(160, 192)
+    (places,) = pair.net.features(pixels, [CLASSES])
+    if pair.net.row.name == "squeezenet1_1":
+        places = F.relu(places)
+    assert places.shape[2] > 1
+    assert_near(places.mean((2, 3)), pair.net.classify(pixels))
+
+
 def test_gradients_reach_the_pixels_and_nothing_else(pair: Pair) -> None:
     pixels = pair.pixels.clone().requires_grad_()
     (activations,) = pair.net.features(pixels, [pair.net.row.default_layer])
@@ -146,6 +177,31 @@ def test_gradients_reach_the_pixels_and_nothing_else(pair: Pair) -> None:
     assert pixels.grad is not None
     assert_near(pixels.grad, pair.gradient)
     assert not any(weights.requires_grad for weights in pair.net.traced.module.parameters())
+
+
+def another(name: str) -> models.LoadedNetwork:
+    raise AssertionError(f"nobody asked for {name}")
+
+
+@pytest.mark.parametrize("method", ["cam", "gradient"])
+def test_every_network_can_be_asked_what_it_sees_and_where(
+    pair: Pair, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As large as these networks want it, it would take minutes.
+    monkeypatch.setattr(saliency, "SCALES", (1.0,))
+    net = copy.copy(pair.net)
+    net.row = replace(net.row, classes_at=48)
+    params = validate("saliency", {"network": net.row.name, "samples": 1, "method": method})
+    mask = torch.zeros(96, 96)
+    mask[20:70, 10:90] = 1
+    task = Task(params, pair.pixels[0].float(), mask, net, 1024, another)
+    shares = task.probabilities()
+    assert shares.shape == (1000,)
+    assert float(shares.sum()) == pytest.approx(1, abs=1e-5)
+    *_, progress = KINDS["saliency"].run(task)
+    assert progress.picture().shape == (1, 50, 80)
+    assert float(progress.picture().max()) == 1
+    assert KINDS["saliency"].report(task, task.source)["looked_for"][0]["number"] == int(shares.argmax())
 
 
 def test_no_batch_norm_is_left_behind_a_convolution(pair: Pair) -> None:

@@ -59,7 +59,7 @@ def dreamt(layer, replaces=None, mask="layer-mask", **params):
 
 def painted(made):
     layer = made.layer
-    box = *layer.get_offsets()[2:0:-1], layer.get_height(), layer.get_width()
+    box = 0, 0, layer.get_height(), layer.get_width()
     size = layer.get_height() * layer.get_width()
     values = array.array("f", [each for number in range(size) for each in (0.2, 0.8, 0.5, number / size)])
     made.show(box, values.tobytes(), (*box[2:], 4), "float32")

@@ -18,7 +18,7 @@ STANDS_FOR = {
     "fake_gtk": ("Gdk", "GdkPixbuf", "GimpUi", "GLib", "GObject", "Gtk"),
 }
 #: What is made on top of them, and imported anew each time.
-ABOVE = ("inside_gimp", "canvas", "loop", "windows", "preview", "own", "choosing", "dialog", "runs")
+ABOVE = ("inside_gimp", "canvas", "loop", "windows", "preview", "own", "choosing", "seeing", "dialog", "runs")
 
 
 @contextmanager

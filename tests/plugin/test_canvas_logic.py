@@ -53,10 +53,17 @@ def dreamt(
 
 
 def paint(result: Any, box: Box, value: float, alpha: float = 1.0) -> None:
-    """Shows one grey."""
+    """Shows one grey at a box of the image."""
     frame = np.full((*box[2:], 4), value, np.float32)
     frame[..., 3] = alpha
-    result.show(box, frame.tobytes(), frame.shape, "float32")
+    show(result, box, frame)
+
+
+def show(result: Any, box: Box, frame: NDArray[np.float32]) -> None:
+    """Shows pixels at a box of the image, which the daemon tells within what was sent."""
+    top, left, height, width = box
+    within = top - result.sent.top, left - result.sent.left, height, width
+    result.show(within, frame.tobytes(), frame.shape, "float32")
 
 
 # The region
@@ -428,7 +435,7 @@ def test_frames_are_painted_where_they_belong_and_small_ones_are_stretched(
     before = result.layer.pixels
     frame = np.ones((2, 3, 4), np.float32)
     frame[..., :3] = np.array([0.25, 0.5, 0.75])[:, None]
-    result.show((10, -3, 4, 9), frame.tobytes(), frame.shape, "float32")
+    show(result, (10, -3, 4, 9), frame)
     after = result.layer.pixels
     shown = after[2:6, 2:11, 0]
     assert shown[:, [0, 4, 8]] == pytest.approx(np.tile([0.25, 0.5, 0.75], (4, 1)), abs=1e-6)

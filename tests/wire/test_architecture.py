@@ -42,14 +42,14 @@ LAYERS = {
     "talk": Layer("session settings", layers="wire header"),
     "canvas": Layer("canvas loop", layers="wire talk", packages="gi"),
     "windows": Layer(
-        "choosing dialog own preview windows", layers="wire header talk canvas sequences", packages="gi"
+        "choosing dialog own preview seeing windows", layers="wire header talk canvas sequences", packages="gi"
     ),
-    "plugin": Layer("deep-dream runs", layers="wire header talk canvas windows", packages="gi msgpack"),
+    "plugin": Layer("deep-dream runs", layers="wire header sequences talk canvas windows", packages="gi msgpack"),
     "core": Layer(
         "dreamd.core dreamd.core.dream dreamd.core.gradient dreamd.core.measure dreamd.core.objectives"
         " dreamd.core.plan dreamd.core.progress dreamd.core.pyramid dreamd.core.region dreamd.core.resample"
         " dreamd.core.windows dreamd.core.adversarial dreamd.core.classifier dreamd.core.saliency"
-        " dreamd.core.invert dreamd.core.palette dreamd.core.texture",
+        " dreamd.core.invert dreamd.core.palette dreamd.core.fool dreamd.core.texture dreamd.core.visualise",
         packages="torch",
     ),
     "common": Layer(
@@ -63,7 +63,8 @@ LAYERS = {
     ),
     "kinds": Layer(
         "dreamd.kinds dreamd.kinds.adversarial dreamd.kinds.classify dreamd.kinds.dream dreamd.kinds.enlarge"
-        " dreamd.kinds.invert dreamd.kinds.saliency dreamd.kinds.task dreamd.kinds.zoom",
+        " dreamd.kinds.fool dreamd.kinds.invert dreamd.kinds.saliency dreamd.kinds.task dreamd.kinds.visualise"
+        " dreamd.kinds.zoom",
         layers="wire core worker",
         packages="torch",
     ),

@@ -25,7 +25,7 @@ from .gradient import Network
 from .measure import parts
 from .objectives import Distance, Objective
 from .plan import Plan
-from .progress import Progress
+from .progress import Progress, rise
 from .pyramid import normalise
 from .region import Box, lay, region_of
 
@@ -135,11 +135,11 @@ def invert(
         return lay(source[region.index], made[region.index], mask[region.index], blended=settings.blended)
 
     windows, first = sum(len(part.plan.windows) for part in found), 0.0
-    value = 1.0
+    value = 0.0
     for step in range(settings.steps):
         gradients = [torch.zeros_like(part.area) for part in found]
         shown = itertools.chain.from_iterable(
-            (part.objective.total(values, norms) for values in each)
+            (sum(part.objective.weighted(values, norms)) for values in each)
             for part, each in (
                 (part, part.plan.gradients(network, part.objective, norms, part.image, gradient))
                 for part, gradient in zip(found, gradients, strict=True)
@@ -158,7 +158,7 @@ def invert(
                 ):
                     part.move(-rate * change, least, most)
                 first = first or error
-                value = error / first if first else 0.0
+                value = rise([-first], [-error])
             yield Progress(
                 octave=1,
                 octaves=1,

@@ -102,9 +102,3 @@ class View:
         """What is at `box` of the picture in an image `(C, h, w)` of what is shown, brought back to its size."""
         large = resize(image, (self.box.height, self.box.width))
         return large[box.shift(-self.box.top, -self.box.left).index]
-
-
-def at_size(picture: Tensor, mask: Tensor, side: int, around: int) -> tuple[Tensor, Tensor]:
-    """The region of a picture `(C, H, W)` and its mask as a `View` shows them. Raises `EmptyRegionError`."""
-    view = View.of(mask, side, around)
-    return view.show(picture), view.mask

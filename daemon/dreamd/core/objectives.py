@@ -143,9 +143,9 @@ class Objective:
         """The layers whose activations are needed, each once."""
         return tuple(dict.fromkeys(term.layer for term in self.terms))
 
-    def total(self, values: Sequence[float], scales: Sequence[float]) -> float:
-        """The objective, from its terms' values and the scales they are divided by."""
-        return sum(t.weight * v / s for t, v, s in zip(self.terms, values, scales, strict=True))
+    def weighted(self, values: Sequence[float], scales: Sequence[float]) -> list[float]:
+        """What the objective is the sum of, from its terms' values and the scales they are divided by."""
+        return [t.weight * v / s for t, v, s in zip(self.terms, values, scales, strict=True)]
 
     def __add__(self, other: Objective) -> Objective:
         return Objective(self.terms + other.terms)

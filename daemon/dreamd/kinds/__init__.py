@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import adversarial, classify, dream, enlarge, invert, saliency, zoom
+from . import adversarial, classify, dream, enlarge, fool, invert, saliency, visualise, zoom
 from .task import Kind, Task
 
 KINDS: Mapping[str, Kind] = {
@@ -15,6 +15,8 @@ KINDS: Mapping[str, Kind] = {
     "adversarial": adversarial.KIND,
     "invert": invert.KIND,
     "zoom": zoom.KIND,
+    "visualise": visualise.KIND,
+    "fool": fool.KIND,
 }
 
 __all__ = ["KINDS", "Kind", "Task"]

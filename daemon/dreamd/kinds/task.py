@@ -24,7 +24,7 @@ class Task:
     """What a job works on: validated parameters, the picture `(C, H, W)`, the region `(H, W)`, the network.
 
     `window` is the side of the largest window, as the device has room for. `another` loads another network by its
-    name, and raises `DreamError` if its weights are not here. `guide (C, h, w)` is another picture.
+    name, and raises `DreamError` if its weights are not here. `guide` is another picture.
     """
 
     params: Mapping[str, Value]
@@ -33,7 +33,7 @@ class Task:
     network: LoadedNetwork
     window: int
     another: Callable[[str], LoadedNetwork]
-    guide: Tensor | None = None
+    guide: Picture | None = None
 
     @property
     def blended(self) -> bool:

@@ -27,6 +27,9 @@ Sees = Literal["field", "surroundings", "nothing"]
 Gives = Literal["picture", "map", "report"]
 #: How much is shown around a region that is classified, in pixels at the size at which the network sees it.
 SURROUNDINGS = 56
+#: The weight of the network's default layer when classes are named but no layer. Scores alone, from the network's
+#: end, ask for noise that hardly holds together; the middle of the network gives it eyes, fur and walls.
+BESIDE_CLASSES = 0.25
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,8 @@ PARAMS: Mapping[str, Param] = _table(
     Param(
         "layers", "layers", "", "Layers",
         "What to enhance: layers of the network with weights, as in `blocks.8*0.5+blocks.10`. Low layers give"
-        " strokes and textures, high ones animals and things. Empty: the network's default layer, unless classes"
-        " are named.",
+        " strokes and textures, high ones animals and things. Empty: the network's default layer, a quarter of it"
+        " beside classes.",
     ),
     Param(
         "channels", "channels", "", "Channels",
@@ -139,7 +142,7 @@ PARAMS: Mapping[str, Param] = _table(
     Param(
         "classes", "classes", "", "Classes",
         "What to see in the region: classes with weights, as in `tabby+lemon*0.5`. A negative weight makes the"
-        " network see less of something. They add to the layers, if some are named.",
+        " network see less of something. They add to the layers.",
     ),
     Param(
         "guide_match", "choice", "similar", "Match the guide",
@@ -309,6 +312,31 @@ PARAMS: Mapping[str, Param] = _table(
         "How far the region's picture turns with each frame, clockwise.",
         minimum=-45.0, maximum=45.0, unit="degrees", usual=5.0,
     ),
+    Param(
+        "thing_size", "float", 1.0, "Size of things",
+        "How large things become: with 1 the region is one picture as the network knows them, with 0.5 as large as"
+        " four, of things half as large.",
+        minimum=0.1, maximum=2.0, unit="x",
+    ),
+    Param(
+        "robustness", "float", 1.0, "Robustness",
+        "How much the picture is slid, turned and scaled before each step: less makes finer patterns that tell"
+        " people little, more makes larger forms.",
+        minimum=0.0, maximum=2.0, advanced=True,
+    ),
+    Param(
+        "contrast", "float", 1.0, "Contrast",
+        "How strong light, shade and colours become.",
+        minimum=0.1, maximum=4.0, unit="x", usual=2.0,
+    ),
+    Param(
+        "encoding", "choice", "cppn", "Encoding",
+        "What the picture is made of.",
+        choices={
+            "cppn": "a small network from place to colour (CPPN): regular patterns, as in prints",
+            "direct": "every pixel by itself: noise, as of a screen without a station",
+        },
+    ),
 )  # fmt: skip
 
 
@@ -335,7 +363,8 @@ class Job:
 
     `sees` is how much around its region it looks at, as `context_pixels` has it; `gives` what comes of it. `check`
     refuses values that do not go together. `layer` chooses one where neither layers nor classes are named, if that
-    is to be another one than the network's default.
+    is to be another one than the network's default. One without `needs_picture` fills
+    its region from nothing.
     """
 
     kind: str
@@ -348,13 +377,14 @@ class Job:
     gives: Gives = "picture"
     check: Callable[[Mapping[str, Value]], None] = lambda values: None
     layer: Callable[[Network], str] | None = None
+    needs_picture: bool = True
 
 
 IMAGE = Input("image", "the picture: gray, RGB, or either with alpha, R'G'B' as sRGB encodes it")
 MASK = Input("mask", "the region: 0 is left alone, 1 dreamt in full; the whole picture if absent", required=False)
 GUIDE = Input("guide", "another picture, which the dream becomes like: no side below 32 pixels", required=False)
-#: Pixels of the shorter side of the smallest guide.
-LEAST_GUIDE = 32
+#: Pixels of the shorter side of the smallest guide, and how many times as long the longer one may be.
+LEAST_GUIDE, LONGEST_GUIDE = 32, 16
 
 
 def rows(names: str, **defaults: Value) -> dict[str, Param]:
@@ -375,12 +405,13 @@ def _job(
     check: Callable[[Mapping[str, Value]], None] = lambda values: None,
     helps: Mapping[str, str] | None = None,
     layer: Callable[[Network], str] | None = None,
+    needs_picture: bool = True,
     **defaults: Value,
 ) -> tuple[str, Job]:
     """A row of JOBS: `names` are those of its parameters, `defaults` and `helps` what is its own."""
     params = rows(names, **defaults)
     params |= {name: replace(params[name], help=text) for name, text in (helps or {}).items()}
-    return kind, Job(kind, label, words, help, params, inputs, sees, gives, check, layer)
+    return kind, Job(kind, label, words, help, params, inputs, sees, gives, check, layer, needs_picture)
 
 
 def _check_attack(values: Mapping[str, Value]) -> None:
@@ -403,6 +434,16 @@ def _check_rebuilt(values: Mapping[str, Value]) -> None:
     if min(layer_weights(values).values()) < 0:
         raise DreamError(
             "bad_params", f"layers is {values['layers']!r:.60}, but what is rebuilt from has weights above 0."
+        )
+
+
+def _check_visualisation(values: Mapping[str, Value]) -> None:
+    """Refuses channels to be chosen by what the region excites: it is not looked at."""
+    if isinstance(parse_channels(str(values["channels"])), Ranked):
+        raise DreamError(
+            "bad_params",
+            f"channels is {values['channels']!r:.60}, but nothing is looked at that could excite some more than"
+            " others. Name them by their numbers, such as 3,17,40-47.",
         )
 
 
@@ -479,6 +520,35 @@ JOBS: Mapping[str, Job] = dict((
         helps={"seed": "The same seed gives the same sequence; frames have seeds of their own that follow on it."},
         octaves=4, steps=3, step_size=0.006, colour=0.3,
     ),
+    _job(
+        "visualise", "Visualise", Words("Visualising", "Visualised"),
+        "Fill the region with the network's own idea of a class, a layer or its channels.",
+        "network classes layers channels thing_size steps contrast colour robustness seed edge precision window",
+        sees="nothing", check=_check_visualisation, needs_picture=False, steps=200, colour=0.75,
+        helps={
+            "classes": "What to show: classes with weights, as in `dalmatian` or `lemon+tabby*0.5`; `deepdream"
+            " classes` finds them. They add to the layers, if some are named.",
+            "layers": "Layers of the network to show, with weights, as in `blocks.8*0.5+blocks.10`. Empty: the"
+            " network's default layer, unless classes are named.",
+            "channels": "Only these feature maps of every layer named, as in `3,17,40-47`. Empty: all of them.",
+            "steps": "Steps of gradient ascent. More steps make clearer forms and take longer.",
+            "colour": "How colourful it becomes: 0 is gray, 0.5 as photographs are, 1 gaudy.",
+            "seed": "The same seed and settings give the same picture.",
+        },
+    ),
+    _job(
+        "fool", "Fool", Words("Fooling", "Made"),
+        "Fill the region with what is nothing to people, but one thing to the network beyond doubt.",
+        "network classes encoding confidence steps against seed edge precision window",
+        sees="surroundings", check=_check_attack, needs_picture=False, precision="float32", steps=500,
+        confidence=0.995,
+        helps={
+            "classes": "What the network shall see in the region: one class.",
+            "confidence": "How probable the class has to become.",
+            "steps": "Steps of gradient ascent at most; the first picture that is good enough is the result.",
+            "seed": "The same seed and settings give the same picture.",
+        },
+    ),
 ))  # fmt: skip
 
 #: What may be set for a catalogue: rows of a dream's parameters, quick for small pictures.
@@ -494,6 +564,12 @@ CATALOGUES: Mapping[str, Mapping[str, Param]] = {
         for name in ("network", "steps", "step_size", "smoothness", "colour", "seed", "precision")
     },
 }
+#: How many frames a sequence of zooms has. They are counted by whoever asks for them, not by a job.
+FRAMES = Param(
+    "frames", "int", 60, "Frames",
+    "How many frames in all, the picture as it is among them.",
+    minimum=2, maximum=9999, usual=120,
+)  # fmt: skip
 #: How many channels of a layer a catalogue shows unless others are asked for.
 MOST_CHANNELS = 32
 
@@ -525,8 +601,19 @@ def validate(kind: str, given: Mapping[str, object]) -> dict[str, Value]:
         values["layers"] = layer(find_network(str(values["network"])))
     if "layers" in values:
         _check_layers(values)
+    if class_weights(values) or find_job(kind).sees == "surroundings":
+        _check_classifier(values)
     find_job(kind).check(values)
     return values
+
+
+def _check_classifier(values: Mapping[str, Value]) -> None:
+    for name in filter(None, (values["network"], values.get("against"))):
+        if CLASSES not in find_network(str(name)).layers:
+            raise DreamError(
+                "bad_params",
+                f"{name} tells no classes apart, so it cannot be asked for any. Choose another network.",
+            )
 
 
 def _check_layers(values: Mapping[str, Value]) -> None:
@@ -542,10 +629,10 @@ def _check_layers(values: Mapping[str, Value]) -> None:
                 f" `deepdream layers {network.name}` lists them.",
             )
         if most > layer.channels:
-            raise DreamError(
-                "bad_params",
-                f"channels go up to {most - 1}, but {name} of {network.name} has 0 to {layer.channels - 1}.",
-            )
+            asked, has = f"go up to {most - 1}", f"0 to {layer.channels - 1}"
+            if isinstance(chosen, Ranked):
+                asked, has = f"shall be the {chosen.order} {most}", f"{layer.channels}"
+            raise DreamError("bad_params", f"channels {asked}, but {name} of {network.name} has {has}.")
 
 
 def class_weights(values: Mapping[str, Value]) -> dict[int, float]:
@@ -554,14 +641,14 @@ def class_weights(values: Mapping[str, Value]) -> dict[int, float]:
 
 
 def layer_weights(values: Mapping[str, Value]) -> dict[str, float]:
-    """The layers of validated parameters and their weights.
+    """The layers of validated parameters and their weights; none if the job takes no layers.
 
-    The network's default layer if none is named, and no class either; none if the job takes no layers.
+    The network's default layer if none is named, so much of it as `BESIDE_CLASSES` if classes are.
     """
     named = parse_layers(str(values.get("layers", "")))
-    if named or "layers" not in values or class_weights(values):
+    if named or "layers" not in values:
         return named
-    return {find_network(str(values["network"])).default_layer: 1.0}
+    return {find_network(str(values["network"])).default_layer: BESIDE_CLASSES if class_weights(values) else 1.0}
 
 
 def what(values: Mapping[str, Value]) -> str:

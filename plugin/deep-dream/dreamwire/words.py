@@ -24,7 +24,8 @@ def where(event: Progress, detail: str) -> str:
     if event.state == "loading":
         return "loading the network"
     left = f", {duration(event.seconds_left)} left" if event.seconds_left is not None else ""
-    return f"octave {event.octave} of {event.octaves}, {detail}{left}"
+    octave = f"octave {event.octave} of {event.octaves}, " if event.octaves > 1 else ""
+    return f"{octave}{detail}{left}"
 
 
 def nearest(name: str, names: Iterable[str], otherwise: str = ".") -> str:

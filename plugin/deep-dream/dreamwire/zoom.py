@@ -32,11 +32,8 @@ def frames(
     `heard` is told how far each is. Ends when `wanted`, which is asked again and again meanwhile, says no;
     that, or closing the iterator, cancels what is under way. Raises what `Client.submit` and `Job.next` raise.
     """
-    seed = int(params.get("seed", defaults("zoom")["seed"]))
     for number in numbers:
-        # With the same seed, every frame's grid would slide the same way.
-        own = {"seed": (seed + number) % int(PARAMS["seed"].maximum + 1)}
-        job = client.submit("zoom", {**params, **own}, image=image, mask=mask)
+        job = client.submit("zoom", of_frame(params, number), image=image, mask=mask)
         done = None
         try:
             while done is None and wanted():
@@ -52,6 +49,12 @@ def frames(
             return
         image = pasted(image, done.box, done.frames[0])
         yield number, image
+
+
+def of_frame(params: Mapping[str, Value], number: int) -> dict[str, Value]:
+    """The parameters of a frame: with the same seed, the grid of each would slide the same way."""
+    seed = int(params.get("seed", defaults("zoom")["seed"])) + number
+    return {**params, "seed": seed % int(PARAMS["seed"].maximum + 1)}
 
 
 def pasted(image: Image, box: Box, pixels: Buffer) -> Image:
