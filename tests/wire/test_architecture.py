@@ -49,7 +49,7 @@ LAYERS = {
         "dreamd.core dreamd.core.dream dreamd.core.gradient dreamd.core.measure dreamd.core.objectives"
         " dreamd.core.plan dreamd.core.progress dreamd.core.pyramid dreamd.core.region dreamd.core.resample"
         " dreamd.core.windows dreamd.core.adversarial dreamd.core.classifier dreamd.core.saliency"
-        " dreamd.core.invert dreamd.core.palette dreamd.core.fool dreamd.core.visualise",
+        " dreamd.core.invert dreamd.core.palette dreamd.core.fool dreamd.core.texture dreamd.core.visualise",
         packages="torch",
     ),
     "common": Layer(

@@ -461,7 +461,7 @@ JOBS: Mapping[str, Job] = dict((
         "network scale layers channels classes octaves octave_scale steps step_size jitter smoothing levels colour"
         " seed strength edge precision context window",
         # So few octaves and so small steps that forms stay, and skin and stone get their grain.
-        octaves=2, steps=8, step_size=0.003, jitter=16, levels=2, colour=0.2,
+        octaves=1, steps=8, step_size=0.004, jitter=16, levels=3, colour=0.2,
         layer=lambda network: network.detail_layer,
         helps={
             "layers": "What draws the detail: layers of the network with weights, as in `blocks.1+blocks.10*0.5`."
@@ -518,7 +518,7 @@ JOBS: Mapping[str, Job] = dict((
         "network zoom rotation layers channels classes octaves octave_scale steps step_size jitter smoothing"
         " levels colour seed strength edge precision context window",
         helps={"seed": "The same seed gives the same sequence; frames have seeds of their own that follow on it."},
-        octaves=4, steps=4, step_size=0.008,
+        octaves=4, steps=3, step_size=0.006, colour=0.3,
     ),
     _job(
         "visualise", "Visualise", Words("Visualising", "Visualised"),
