@@ -39,6 +39,8 @@ PHOTOGRAPHS = {
     "chelsea": np.s_[60:220, 90:290], "coffee": np.s_[100:260, 230:430], "rocket": np.s_[200:360, 230:430],
 }  # fmt: skip
 
+#: The face of the cat of `chelsea`.
+FACE = np.s_[30:270, 70:400]
 #: Layers that a picture is rebuilt from, and frames of a sequence.
 INVERTED = ("blocks.1", "blocks.3", "blocks.5", "blocks.8", "blocks.10", "blocks.12", "blocks.15")
 FRAMES = (1, 2, 5, 10, 20, 40)
@@ -143,7 +145,7 @@ def adversarial(folder: Path) -> None:
     changed, difference = (
         command("adversarial", cat, "--classes", "espresso", "--show", show) for show in ("picture", "difference")
     )
-    _save([[_pixels(cat), changed, difference]], PICTURES / "adversarial.jpg", 1)
+    _save([[each[FACE] for each in (_pixels(cat), changed, difference)]], PICTURES / "adversarial.jpg", 1)
     print("| class | epsilon | confidence | largest | mean | RMS | seen now | by EfficientNet-Lite1 |")
     print("|---|---|---|---|---|---|---|---|")
     out = cat.with_name("out.png")
