@@ -170,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
         "network", nargs="?", default=PARAMS["network"].default, metavar="NETWORK", help=f"one of {_NAMES}"
     )
     pull = add(commands.pull)
-    pull.add_argument("network", metavar="NETWORK", help=f"one of {_NAMES}")
+    pull.add_argument("network", metavar="NETWORK", help=f"one of {_NAMES}; or timm:NAME")
     pull.add_argument("--weights", metavar="FILE", help="take this file, or the one in this folder, instead")
     params = add(commands.params)
     params.add_argument("kind", nargs="?", default="dream", choices=list(JOBS), help="which kind of job")

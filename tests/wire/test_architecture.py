@@ -57,9 +57,9 @@ LAYERS = {
         layers="wire header",
     ),
     "worker": Layer(
-        "dreamd.devices dreamd.geometry dreamd.models dreamd.pixels dreamd.run dreamd.worker",
+        "dreamd.devices dreamd.geometry dreamd.models dreamd.pixels dreamd.run dreamd.timm_networks dreamd.worker",
         layers="wire header common core kinds",
-        packages="torch torchvision zmq",
+        packages="timm torch torchvision zmq",
     ),
     "kinds": Layer(
         "dreamd.kinds dreamd.kinds.adversarial dreamd.kinds.classify dreamd.kinds.dream dreamd.kinds.enlarge"

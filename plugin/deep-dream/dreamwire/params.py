@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Literal
 
 from .errors import DreamError
-from .networks import CLASSES, NETWORKS, Layer, Network, find_network
+from .networks import CLASSES, Layer, Network, find_network, networks
 from .texts import LONGEST, Ranked, format_classes, format_weights, parse_channels, parse_classes, parse_layers
 from .words import nearest
 
@@ -696,7 +696,7 @@ def context_pixels(values: Mapping[str, Value]) -> int:
 def surroundings(values: Mapping[str, Value], height: int, width: int) -> int:
     """The same when a region of this size is classified: shown as large as what the network was trained on."""
     # Of a second network nothing may be known yet; the smaller a region is shown, the more is seen around it.
-    asked = NETWORKS.values() if "against" in values else [find_network(str(values["network"]))]
+    asked = networks().values() if "against" in values else [find_network(str(values["network"]))]
     scale = min(network.classes_at for network in asked) / math.sqrt(height * width)
     return math.ceil((SURROUNDINGS + 2) / scale)
 
