@@ -124,12 +124,13 @@ def test_it_neither_burns_out_nor_fades(shared_daemon: Daemon, photo: Path) -> N
     assert ((frame == 0) | (frame == 65535)).mean() < 0.1
 
 
-def test_after_a_kill_the_same_command_goes_on(shared_daemon: Daemon, photo: Path) -> None:
-    assert zoom(shared_daemon, photo, "whole/", "--frames", "5").returncode == 0
+def test_after_a_kill_the_same_command_goes_on(daemon: Daemon, photo: Path) -> None:
+    """With a daemon of its own, in which a result stays that nobody took."""
+    assert zoom(daemon, photo, "whole/", "--frames", "5").returncode == 0
     folder = photo.with_name("killed")
     line = ("zoom", str(photo), "-o", f"{folder}/", *FLAGS, "--frames", "5")
     process = subprocess.Popen(
-        [sys.executable, "-m", "dreamd", *line], env=os.environ | shared_daemon.environment,
+        [sys.executable, "-m", "dreamd", *line], env=os.environ | daemon.environment,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 60
@@ -139,7 +140,7 @@ def test_after_a_kill_the_same_command_goes_on(shared_daemon: Daemon, photo: Pat
     process.wait()
     before = len(frames(folder))
     assert 2 <= before <= 5
-    result = shared_daemon.run(*line, "--json")
+    result = daemon.run(*line, "--json")
     assert (result.returncode, result.stderr) == (0, "")
     assert json.loads(result.stdout)["found"] == before
     for one, other in zip(frames(folder), frames(photo.with_name("whole")), strict=True):
