@@ -85,7 +85,7 @@ def catalogue(folder: Path) -> None:
     cat = folder / "cat.png"
     codec.write(codec.Picture(skimage.data.chelsea()[20:260, 60:380]), cat)
     out = folder / "sheet.png"
-    run("catalogue", cat, "--output", out)
+    run("catalogue", cat, "--output", out, "--side", "136")
     _save([[_pixels(out)]], PICTURES / "catalogue.jpg", 1)
 
 
