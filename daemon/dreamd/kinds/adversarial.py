@@ -27,7 +27,9 @@ def run(task: Task) -> Iterator[Progress]:
     """Searches for the change. Raises `DreamError` if none is found, or the second network cannot be had."""
     second(task)
     params = task.params
-    settings = Settings(target_of(params), int(params["epsilon"]), float(params["confidence"]), int(params["steps"]))
+    settings = Settings(
+        target_of(params), int(params["epsilon"]), float(params["confidence"]), int(params["steps"])
+    )
     try:
         yield from attack(task.classifier(), task.source, task.mask, settings)
     except OutOfReachError as error:
