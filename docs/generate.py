@@ -200,6 +200,8 @@ PARTS: Mapping[str, str] = {
     "parameters-classify": markdown("classify").rstrip(),
     "parameters-saliency": markdown("saliency").rstrip(),
     "parameters-adversarial": markdown("adversarial").rstrip(),
+    "parameters-visualise": markdown("visualise").rstrip(),
+    "parameters-fool": markdown("fool").rstrip(),
     "presets": presets.markdown().rstrip(),
     "client-messages": messages("client"),
     "daemon-messages": messages("daemon"),

@@ -38,6 +38,10 @@ PHOTOGRAPHS = {
     "chelsea": np.s_[60:220, 90:290], "coffee": np.s_[100:260, 230:430], "rocket": np.s_[200:360, 230:430],
 }  # fmt: skip
 
+#: Classes of which the network is asked what it has in mind, and for which it is fooled.
+IDEAS = ("dalmatian", "lemon", "measuring cup", "goldfish", "tree frog", "flamingo", "castle", "teapot")
+FOOLED = ("king penguin", "school bus", "baseball", "cheetah")
+
 Pixels = NDArray[np.uint8]
 
 
@@ -158,6 +162,51 @@ def adversarial(folder: Path) -> None:
         print(f"| {suffix} {options} | {_named(seen)} |")
 
 
+def visualise(folder: Path) -> None:
+    """What the network has in mind of eight classes, of a channel at three sizes, and of a layer.
+
+    Says how probable the classes are to it and to two others.
+    """
+    out, cells = folder / "out.png", []
+    others = ("efficientnet_lite1", "efficientnet_lite2")
+    print("| class | Lite0 | Lite1 | Lite2 |\n|---|---|---|---|")
+    for name in IDEAS:
+        own = info("visualise", "--classes", name, "--output", out)["classes"][name][1]
+        cells.append(_pixels(out))
+        seen = [
+            {
+                each["name"]: each["probability"]
+                for each in info("classify", out, "--network", network, "--top", "100")["seen"]
+            }
+            for network in others
+        ]
+        print(f"| {name} | {' | '.join(percent(each) for each in (own, *(all.get(name, 0.0) for all in seen)))} |")
+    _save([cells[:4], cells[4:]], PICTURES / "visualise.jpg", 2)
+    for options in (
+        ("--classes", "goldfish", "--thing-size", "0.5"), ("--layers", "blocks.8", "--channels", "36"),
+        ("--layers", "blocks.10"), ("--classes", "dalmatian", "--robustness", "0"),
+    ):  # fmt: skip
+        run("visualise", *options, "--output", out)
+        cells.append(_pixels(out))
+    _save([cells[8:]], PICTURES / "visualise-more.jpg", 2)
+
+
+def fool(folder: Path) -> None:
+    """Pictures that are nothing to people: four encoded by networks, and one directly.
+
+    Says what they are to the network, and to another.
+    """
+    out, cells = folder / "out.png", []
+    print("| class | encoding | Lite0 | Lite1 | seconds |\n|---|---|---|---|---|")
+    for name, encoding in (*((name, "cppn") for name in FOOLED), ("king penguin", "direct")):
+        told = info("fool", "--classes", name, "--encoding", encoding, "--size", "224x224", "--output", out)
+        cells.append(_pixels(out))
+        (other,) = told["fool"]["verdicts"]
+        own, seconds = percent(told["classes"][name][1]), told["seconds"]["dream"]
+        print(f"| {name} | {encoding} | {own} | {_named(other['after'])} | {seconds:.0f} |")
+    _save([cells], PICTURES / "fool.jpg", 1)
+
+
 def _named(seen: Mapping[str, Any]) -> str:
     """A class and how probable it is."""
     return f"{seen['name']} {percent(seen['probability'])}"
@@ -176,6 +225,8 @@ MAKERS: Mapping[str, Callable[[Path], None]] = {
     "enlarge": enlarge,
     "saliency": saliency,
     "adversarial": adversarial,
+    "visualise": visualise,
+    "fool": fool,
 }
 
 

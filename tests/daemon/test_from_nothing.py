@@ -191,7 +191,7 @@ BAD = {
         "fool --classes lemon --against googlenet -o {out.png}", 1, "`deepdream pull googlenet`"
     ),
     "the network itself": ("fool --classes lemon --against efficientnet_lite0 -o {out.png}", 2, "name another"),
-    "things too large": ("visualise --thing-size 9 -o {out.png}", 2, "0.1 to 2"),
+    "things too large": ("visualise --thing-size 9 -o {out.png}", 2, "0.25 to 2"),
     "no picture for what needs one": ("dream -o {out.png}", 2, "IN"),
 }  # fmt: skip
 

@@ -43,8 +43,6 @@ EARLY, LATE = (0.5, 0.8), (0.8, 1.6)
 TURN, SLIDE = 15.0, 16.0
 #: The shortest side that is shown.
 LEAST = 32
-#: The largest picture that is shown at once, in shares of the side that the network was trained on.
-MOST = 2.0
 
 
 @dataclass(frozen=True)
