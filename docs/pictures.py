@@ -20,6 +20,7 @@ import skimage.metrics
 from numpy.typing import NDArray
 
 from dreamd import codec
+from dreamd.sheet import sheet
 from dreamwire.presets import PRESETS
 from dreamwire.reports import percent
 
@@ -41,6 +42,9 @@ PHOTOGRAPHS = {
 #: Classes of which the network is asked what it has in mind, and for which it is fooled.
 IDEAS = ("dalmatian", "lemon", "measuring cup", "goldfish", "tree frog", "flamingo", "castle", "teapot")
 FOOLED = ("king penguin", "school bus", "baseball", "cheetah")
+#: Layers that a picture is rebuilt from, and frames of a sequence.
+INVERTED = ("blocks.1", "blocks.3", "blocks.5", "blocks.8", "blocks.10", "blocks.12", "blocks.15")
+FRAMES = (1, 2, 5, 10, 20, 40)
 
 Pixels = NDArray[np.uint8]
 
@@ -212,6 +216,27 @@ def _named(seen: Mapping[str, Any]) -> str:
     return f"{seen['name']} {percent(seen['probability'])}"
 
 
+def invert(folder: Path) -> None:
+    """A cat's face, and what layers know of it. Says how far the codes are from each other."""
+    cat = folder / "cat.png"
+    codec.write(codec.reduced(codec.Picture(skimage.data.chelsea()[20:260, 60:380]), 224), cat)
+    cells = [("the picture", _pixels(cat))]
+    print("| layer | normalised error |\n|---|---|")
+    for layer in INVERTED:
+        told = info("invert", cat, "--output", folder / "out.png", "--layers", layer)
+        print(f"| `{layer}` | {percent(told['rebuilt'][layer])} |")
+        cells.append((layer, _pixels(folder / "out.png")))
+    _save([[sheet(cells, 4)]], PICTURES / "invert.jpg", 1)
+
+
+def zoom(folder: Path) -> None:
+    """Frames of a sequence that falls into the sample."""
+    picture, _ = sample(folder, "--size", *SMALL)
+    run("zoom", picture, "--output", f"{folder / 'frames'}/", "--frames", str(FRAMES[-1]))
+    shown = [codec.convert(_pixels(folder / "frames" / f"frame-{number:04d}.png"), "uint8") for number in FRAMES]
+    _save([shown[:3], shown[3:]], PICTURES / "zoom.jpg", 2)
+
+
 def _sharpness(picture: Pixels) -> float:
     """The mean length of the gradient of the light."""
     return float(np.hypot(*np.gradient(picture.astype(float).mean(2))).mean())
@@ -227,6 +252,8 @@ MAKERS: Mapping[str, Callable[[Path], None]] = {
     "adversarial": adversarial,
     "visualise": visualise,
     "fool": fool,
+    "invert": invert,
+    "zoom": zoom,
 }
 
 

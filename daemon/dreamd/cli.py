@@ -16,7 +16,7 @@ from typing import NoReturn, TypeVar
 from dreamwire import __version__
 from dreamwire.errors import DreamError, UnreachableError
 from dreamwire.networks import NETWORKS, find_network
-from dreamwire.params import CATALOGUE, GUIDE, JOBS, MOST_CHANNELS, PARAMS, Job, Param
+from dreamwire.params import CATALOGUES, FRAMES, GUIDE, JOBS, MOST_CHANNELS, PARAMS, Job, Param
 from dreamwire.presets import find_preset, presets
 
 from . import commands
@@ -55,6 +55,18 @@ examples:
   deepdream catalogue photo.jpg -o sheet.png --mask face.png --side 240
   deepdream catalogue photo.jpg -o sheet.png --channels-of blocks.8
   deepdream catalogue photo.jpg -o small/ --channels-of blocks.8 --channels 30-61
+  deepdream catalogue photo.jpg -o sheet.png --kind invert --side 224
+""",
+    "zoom": """\
+The first frame is the picture itself; each other one is made of the one
+before, in 16 bit. Frames are kept until all are there, in OUT or in OUT.frames
+beside a film: after Ctrl-C, or worse, the same command goes on after the last.
+
+examples:
+  deepdream zoom photo.jpg -o frames/
+  deepdream zoom photo.jpg -o fall.gif --frames 40 --zoom 1.08
+  deepdream zoom photo.jpg -o fall.mp4 --frames 400 --fps 25 --zoom 1.02
+  deepdream zoom photo.jpg -o eye.webm --mask eye.png --rotation 2
 """,
     "visualise": """\
 `deepdream classes WORD` finds the names of classes.
@@ -73,6 +85,10 @@ examples:
   deepdream fool --classes lemon --encoding direct --size 224x224 -o lemon.png
 """,
 }
+
+
+#: Jobs that have commands of their own.
+COMMANDS = {"zoom"}
 
 
 class UsageError(Exception):
@@ -135,12 +151,16 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     for job in JOBS.values():
+        if job.kind in COMMANDS:
+            continue
         source = "IN" if job.needs_picture else "[IN]"
         usage = f"{source} {'' if job.gives == 'report' else '-o OUT '}[--mask M] [more of the below]"
         run = partial(commands.picture, job.kind)
         add_job(add(run, job.kind, job.help, usage=usage, epilog=EPILOGS.get(job.kind, "")), job)
     usage = "IN -o OUT [--channels-of LAYER] [more of the below]"
     add_catalogue(add(commands.catalogue, usage=usage, epilog=EPILOGS["catalogue"]))
+    usage = "IN -o OUT [--frames N] [--mask M] [more of the below]"
+    add_zoom(add(commands.zoom, usage=usage, epilog=EPILOGS["zoom"]))
     add(commands.classes).add_argument("words", nargs="*", metavar="WORD", help="parts of a name")
     presets_ = add(commands.presets)
     presets_.add_argument("--add", metavar="LINE", help='as in "Wool = dream --layers blocks.8 --channels 36"')
@@ -150,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
         "network", nargs="?", default=PARAMS["network"].default, metavar="NETWORK", help=f"one of {_NAMES}"
     )
     pull = add(commands.pull)
-    pull.add_argument("network", metavar="NETWORK", help=f"one of {_NAMES}")
+    pull.add_argument("network", metavar="NETWORK", help=f"one of {_NAMES}; or timm:NAME")
     pull.add_argument("--weights", metavar="FILE", help="take this file, or the one in this folder, instead")
     params = add(commands.params)
     params.add_argument("kind", nargs="?", default="dream", choices=list(JOBS), help="which kind of job")
@@ -229,7 +249,23 @@ def add_catalogue(parser: argparse.ArgumentParser) -> None:
         "--columns", type=_between(1, 64), default=4, metavar="N",
         help="pictures side by side on the sheet (1 to 64; default %(default)s)",
     )  # fmt: skip
-    add_params(parser, CATALOGUE.values())
+    parser.add_argument(
+        "--kind", choices=list(CATALOGUES), default="dream",
+        help="what is made of the picture: `dream`, or by `invert` what each layer knows of it, with the"
+        " defaults of that command (default %(default)s)",
+    )  # fmt: skip
+    add_params(parser, {**CATALOGUES["invert"], **CATALOGUES["dream"]}.values())
+
+
+def add_zoom(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `zoom`."""
+    add_pictures(parser, "where to write: a folder, or a .gif, .mp4 or .webm")
+    add_params(parser, [FRAMES])
+    parser.add_argument(
+        "--fps", type=_between(1, 60), default=12, metavar="N",
+        help="how many a film shows in a second (1 to 60; default %(default)s)",
+    )  # fmt: skip
+    add_params(parser, JOBS["zoom"].params.values())
 
 
 def add_params(parser: argparse.ArgumentParser, rows: Iterable[Param]) -> None:
@@ -347,20 +383,24 @@ def explain(error: BaseException) -> tuple[int, str, str]:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted", str(error) or "Interrupted."
     if isinstance(error, (ConnectionError, TimeoutError)):
-        reason = str(error).rstrip(".")
-        message = f"The connection to the daemon broke: {reason}. Try again; `deepdream doctor` says more."
+        message = f"The connection to the daemon broke: {_clause(error)}. Try again; `deepdream doctor` says more."
         return UNREACHABLE, "unreachable", message
     if isinstance(error, MemoryError):
         message = "There is not enough memory for this. Use a smaller picture, or close other programs."
         return FAILED, "out_of_memory", message
     if isinstance(error, OSError):
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        what = f"{error.filename}: {_clause(error.strerror)}" if error.filename else _clause(error)
         return FAILED, "system", f"{what}. `deepdream doctor` may know why."
     import traceback  # noqa: PLC0415 - here alone
 
     traceback.print_exception(error)
     message = f"This is a fault of deepdream itself; please report it with the lines above. {error!r}"
     return FAILED, "internal", message
+
+
+def _clause(reason: object) -> str:
+    """What an error says as a part of a sentence, without a full stop of its own."""
+    return str(reason).rstrip(".")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,8 @@ def run(call: Call, kind: str) -> int:
     watch.lap("read")
     onto = _black(picture) if job.gives == "map" else picture
     with recording(getattr(arguments, "preview_dir", None), onto) as frames:
-        with call.client() as client:
+        # From before the job is sent, so that there is no moment at which Ctrl-C would tear it off.
+        with call.client() as client, Interruption() as interruption:
             watch.lap("connect")
             here = slices(part)
             submitted = client.submit(
@@ -67,7 +68,7 @@ def run(call: Call, kind: str) -> int:
                 # As many as come: the daemon sends no second one before the first has left.
                 preview=Preview(interval_ms=20) if frames is not None else None,
             )
-            done = follow(submitted, job.words.doing, part, frames)
+            done = follow(submitted, job.words.doing, part, frames, interruption)
         watch.lap("daemon")
         box = _placed(done.box, part)
         notes = []
@@ -127,10 +128,10 @@ def read_mask(name: str | None, picture: codec.Picture) -> Mask | None:
     return np.clip(np.nan_to_num(alpha), 0, 1)
 
 
-def follow(job: Job, doing: str, part: Box, frames: Frames | None) -> Done:
+def follow(job: Job, doing: str, part: Box, frames: Frames | None, interruption: Interruption) -> Done:
     """Shows how far a job is until it is done; Ctrl-C cancels it, a second one leaves at once."""
     cancelling = False
-    with Bar(doing) as bar, Interruption() as interruption:
+    with Bar(doing) as bar:
         while True:
             try:
                 event = job.next(0.1)

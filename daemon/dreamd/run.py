@@ -110,10 +110,10 @@ class Run:
         if (alpha := picture.alpha(device)) is not None:
             mask = mask * (alpha[0] > 0)
         picture, mask = kind.prepare(self._params, picture, mask)
-        guide = given["guide"].colour(device) if "guide" in given else None
         colour = picture.colour(device)
         network = self._network(str(self._params["network"]))
-        return picture, Task(self._params, colour, mask, network, self._attempt.window, self._network, guide)
+        window = self._attempt.window
+        return picture, Task(self._params, colour, mask, network, window, self._network, given.get("guide"))
 
     @property
     def _cuts_out(self) -> bool:

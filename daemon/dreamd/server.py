@@ -60,8 +60,8 @@ from dreamwire.messages import (
     decode,
     encode,
 )
-from dreamwire.networks import NETWORKS, Network, find_network
-from dreamwire.params import JOBS, LEAST_GUIDE, find_job, result_size, validate
+from dreamwire.networks import Network, find_network, is_of_timm, networks
+from dreamwire.params import JOBS, LEAST_GUIDE, LONGEST_GUIDE, find_job, result_size, validate
 
 from . import weights
 from .jobs import Job, Jobs
@@ -343,12 +343,8 @@ class Front:
         for name, array in given.items():
             if array.shape[2] > 4:
                 raise DreamError("bad_input", f"The {name} has {array.shape[2]} channels; 1 to 4 can be dreamt.")
-        if guide is not None and min(guide.shape[:2]) < LEAST_GUIDE:
-            raise DreamError(
-                "bad_input",
-                f"The guide is {guide.shape[1]}x{guide.shape[0]} pixels; less than {LEAST_GUIDE} a side show a"
-                " network nothing. Choose a larger picture.",
-            )
+        if guide is not None:
+            _check_guide(*guide.shape[:2])
         if mask is not None and mask.shape != (height, width, 1):
             raise DreamError(
                 "bad_input",
@@ -506,7 +502,7 @@ class Front:
 
     def _networks(self, client: Client, message: Networks) -> Message:
         loaded = {each["name"] for worker in self._workers for each in worker.status.get("networks", [])}
-        return NetworksAre(networks=tuple(_network_row(row, row.name in loaded) for row in NETWORKS.values()))
+        return NetworksAre(networks=tuple(_network_row(row, row.name in loaded) for row in networks().values()))
 
     def _unload(self, client: Client, message: Unload) -> Message:
         if message.network:
@@ -565,17 +561,17 @@ class Front:
     # Downloads
 
     def _pull(self, client: Client, message: Pull) -> None:
-        row = find_network(message.network)
-        waiting = self._pulls.setdefault(row.name, [])
+        name = message.network if is_of_timm(message.network) else find_network(message.network).name
+        waiting = self._pulls.setdefault(name, [])
         waiting.append((client, message.request))
         if len(waiting) == 1:
-            threading.Thread(target=self._download, args=(row,), daemon=True, name=f"pull {row.name}").start()
+            threading.Thread(target=self._download, args=(name,), daemon=True, name=f"pull {name}").start()
 
-    def _download(self, row: Network) -> None:
+    def _download(self, name: str) -> None:
         """In a thread of its own: fetches a network's weights and reports to the loop."""
 
         def report(message: Message) -> None:
-            self._pulled.put((row.name, message))
+            self._pulled.put((name, message))
             with self._waker_lock, contextlib.suppress(zmq.ZMQError):
                 self._waker.send(b"", zmq.NOBLOCK)
 
@@ -585,17 +581,23 @@ class Front:
             nonlocal told
             if time.monotonic() - told > 0.1 or fetched == total:
                 told = time.monotonic()
-                report(Pulling(network=row.name, bytes=fetched, total=total))
+                report(Pulling(network=name, bytes=fetched, total=total))
+
+        def cancelled() -> bool:
+            return self._ending or not self._pulls.get(name)
 
         try:
-            weights.pull(row, progress=progress, cancelled=lambda: self._ending or not self._pulls.get(row.name))
-            report(Pulled(network=row.name))
+            if is_of_timm(name):
+                weights.pull_timm(name, progress=progress, cancelled=cancelled)
+            else:
+                weights.pull(find_network(name), progress=progress, cancelled=cancelled)
+            report(Pulled(network=name))
         except DreamError as error:
             report(ErrorIs(error=Error.of(error)))
         except weights.PullCancelledError:
-            log.info("pull %s: nobody waits for it any more", row.name)
+            log.info("pull %s: nobody waits for it any more", name)
         except Exception as error:
-            log.exception("pull %s", row.name)
+            log.exception("pull %s", name)
             report(ErrorIs(error=Error("internal", f"The download failed by a fault of the daemon: {error}")))
 
     def _report_pulls(self) -> None:
@@ -608,6 +610,23 @@ class Front:
                     self._pulls[name].remove((client, request))
             if not isinstance(message, Pulling):
                 self._pulls.pop(name, None)
+
+
+def _check_guide(height: int, width: int) -> None:
+    """Refuses a guide that shows a network nothing, or that no network could be shown at once."""
+    short, long = sorted((height, width))
+    if short < LEAST_GUIDE:
+        raise DreamError(
+            "bad_input",
+            f"The guide is {width}x{height} pixels; less than {LEAST_GUIDE} a side show a network nothing."
+            " Choose a larger picture.",
+        )
+    if long > LONGEST_GUIDE * short:
+        raise DreamError(
+            "bad_input",
+            f"The guide is {width}x{height} pixels, more than {LONGEST_GUIDE} times as long as wide."
+            " Choose the part of it that the dream shall be like.",
+        )
 
 
 def _network_row(row: Network, loaded: bool) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from dreamd import models
 from dreamd.kinds import KINDS, Task, saliency
 from dreamwire.errors import DreamError
-from dreamwire.networks import NETWORKS, Network
+from dreamwire.networks import CLASSES, NETWORKS, Network
 from dreamwire.params import validate
 
 CPU = torch.device("cpu")
@@ -140,6 +140,34 @@ def test_every_layer_has_the_values_of_the_untouched_module(pair: Pair) -> None:
         assert_near(actual, pair.activations[name], f"{name} among all")
         assert_near(pair.net.features(pair.pixels, [name])[0], pair.activations[name], f"{name} alone")
     assert_near(pair.net.classify(pair.pixels), pair.scores, "scores")
+
+
+@torch.no_grad()
+def test_the_scores_of_a_place_are_those_of_a_picture_that_is_no_more(pair: Pair) -> None:
+    net, layer = pair.net, pair.net.row.layers[CLASSES]
+    side = (1 + layer.lost) * layer.stride
+    pixels = picture(side, side)
+    (places,), expected = net.features(pixels, [CLASSES]), net.classify(pixels)
+    if net.row.name == "squeezenet1_1":
+        places = F.relu(places)  # which it does to its scores, and which could not be climbed from below 0
+    assert places.shape[-2:] == (1, 1)
+    assert_near(places[..., 0, 0], expected)
+
+
+#: What is behind their pooling is more than a matrix: of a mean it makes another thing than the mean of that.
+BENT = ("vgg16", "mobilenet_v3_large", "convnext_tiny")
+
+
+@torch.no_grad()
+def test_the_mean_of_the_places_scores_is_the_classifiers(pair: Pair) -> None:
+    if pair.net.row.name in BENT:
+        pytest.skip("its classifier is not linear")
+    pixels = picture(160, 192)
+    (places,) = pair.net.features(pixels, [CLASSES])
+    if pair.net.row.name == "squeezenet1_1":
+        places = F.relu(places)
+    assert places.shape[2] > 1
+    assert_near(places.mean((2, 3)), pair.net.classify(pixels))
 
 
 def test_gradients_reach_the_pixels_and_nothing_else(pair: Pair) -> None:

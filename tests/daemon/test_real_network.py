@@ -91,7 +91,7 @@ def test_the_cloud_dreams_and_the_sky_is_left_alone(
 ) -> None:
     image, mask = cloud
     progress = last(network, image, mask, Settings(octaves=2, steps=5))
-    assert progress.value > 1.2
+    assert progress.value > 0.1
     picture, inside = progress.picture(), mask[progress.region.index] > 0
     source = image[progress.region.index]
     assert torch.equal(picture[:, ~inside], source[:, ~inside])

@@ -11,6 +11,7 @@ import pytest
 from dreamwire.client import Done, Image
 from dreamwire.crop import crop
 from dreamwire.params import JOBS, validate
+from dreamwire.zoom import of_frame
 from gimp_lab import STEP, Lab, bounds, moved
 
 #: What a network takes the noise of `new_layer` for, if not for what it does.
@@ -20,8 +21,15 @@ BRIEFLY: dict[str, dict[str, Any]] = {
     "adversarial": {"classes": SECOND, "confidence": 0.0, "against": "efficientnet_lite1"},
     "enlarge": {"layers": "blocks.2", "octaves": 1, "steps": 1, "jitter": 4},
     "saliency": {"classes": "tabby+lemon", "method": "smooth", "samples": 1},
+    "invert": {"layers": "blocks.2", "steps": 3},
+    "visualise": {"classes": "lemon", "steps": 3},
+    "fool": {"classes": "lemon", "confidence": 0.0, "steps": 3, "against": "efficientnet_lite1"},
+    "zoom": {"layers": "blocks.2", "octaves": 1, "steps": 1, "jitter": 4, "zoom": 1.2},
 }
-LAYERS = [job.kind for job in JOBS.values() if job.gives != "report" and job.kind != "dream"]
+#: What GIMP itself is asked beside the parameters of a job.
+ASKED: dict[str, dict[str, Any]] = {"zoom": {"frames": 2}}
+#: Those that make layers beside what they come from.
+LAYERS = sorted({job.kind for job in JOBS.values() if job.gives != "report"} - {"dream", "enlarge"})
 
 
 def test_every_kind_of_job_has_an_entry_whose_arguments_are_its_parameters(lab: Lab) -> None:
@@ -38,14 +46,12 @@ def test_every_kind_of_job_has_an_entry_whose_arguments_are_its_parameters(lab: 
 
 @pytest.mark.parametrize("kind", LAYERS)
 def test_its_layer_is_what_the_daemon_makes_and_carries_its_settings(lab: Lab, kind: str) -> None:
-    if kind == "enlarge":
-        return
     params = BRIEFLY.get(kind, {})
     found = lab(f"""
         image, layer = picture(alpha=False, precision="FLOAT_NON_LINEAR")
         select(image, 20, 24, 50, 30)
         before, untouched = read(layer), state(layer)
-        new = call([layer], "plug-in-deep-dream-{kind}", **{params!r})
+        new = call([layer], "plug-in-deep-dream-{kind}", **{params | ASKED.get(kind, {})!r})
         result = facts(new) | {{
             "before": before, "pixels": read(new), "carried": carried(new), "tree": tree(image),
             "untouched": state(layer) == untouched, "mode": int(new.get_mode()), "usual": int(layer.get_mode()),
@@ -57,7 +63,9 @@ def test_its_layer_is_what_the_daemon_makes_and_carries_its_settings(lab: Lab, k
     assert found["carried"]["params"] | params == found["carried"]["params"]
     mask = moved(np.ones((30, 50, 1), np.float32), (24, 20, 30, 50), (0, 0, 80, 96))
     assert tuple(found["box"]) == bounds(mask)
-    done = made(lab, kind, found["before"], mask, **params)
+    # The first of a sequence of frames is the picture itself.
+    sent = of_frame(params, 2) if kind == "zoom" else params
+    done = made(lab, kind, found["before"], mask, **sent)
     expected = np.frombuffer(done.frames[0], np.float32).reshape(done.outputs[0].shape)
     channels = expected.shape[2]
     assert np.abs(found["pixels"][..., :channels] - expected).max() <= STEP
@@ -153,9 +161,30 @@ def test_a_map_becomes_the_selection_in_one_step_of_undo(lab: Lab) -> None:
     assert 12 < top <= 22
     assert 40 <= right < 50
     assert 32 <= bottom < 42
-    assert found["mask"][27, 30] == 1
+    assert found["mask"][27, 30] > 0.9
     assert found["channels"] == 0
     assert found["layers"] == ["picture"]
+
+
+def test_a_zoom_is_a_layer_for_each_frame_made_of_the_one_before_in_one_step_of_undo(lab: Lab) -> None:
+    found = lab(f"""
+        image, layer = picture(alpha=False, precision="FLOAT_NON_LINEAR")
+        image.clean_all()
+        new = call([layer], "plug-in-deep-dream-zoom", frames=4, **{BRIEFLY["zoom"]!r})
+        result = {{
+            "before": read(layer), "tree": tree(image), "pixels": [read(each) for each in image.get_layers()],
+            "first": new.get_name(), "frames": carried(new)["frames"],
+        }}
+    """)
+    assert found["tree"] == ["Zoom: blocks.2", "Zoom: blocks.2, 3", "Zoom: blocks.2, 2", "picture"]
+    assert found["first"] == "Zoom: blocks.2"
+    assert found["frames"] == 4
+    frame = found["before"]
+    whole = np.ones((80, 96, 1), np.float32)
+    for number, pixels in zip(range(2, 5), reversed(found["pixels"][:-1]), strict=True):
+        done = made(lab, "zoom", frame, whole, **of_frame(BRIEFLY["zoom"], number))
+        frame = np.frombuffer(done.frames[0], np.float32).reshape(done.outputs[0].shape)
+        assert np.abs(pixels - frame).max() <= STEP
 
 
 REFUSED = {

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 import zmq
 
-from dreamwire.messages import MESSAGES, Accepted, Done, Message, Submit, Welcome, decode
+from dreamwire.messages import MESSAGES, Accepted, Ack, Done, JobIs, Message, Submit, Welcome, decode, encode
 from dreamwire.params import JOBS, markdown
 from real_daemon import Daemon
 
@@ -126,3 +126,5 @@ def test_the_bytes_shown_work(connection: zmq.Socket[bytes]) -> None:
     assert (shown.job, shown.box, shown.outputs) == (done.job, done.box, done.outputs)
     assert shown.params.items() <= done.params.items()
     assert len(shown.frames[0]) == len(done.frames[0])
+    connection.send_multipart(encode(Ack(request=3, job=done.job)))  # the daemon is shared
+    until(JobIs)

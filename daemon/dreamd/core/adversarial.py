@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .classifier import Classifier
-from .progress import Progress
+from .progress import Progress, rise
 from .region import region_of
 
 #: Steps of 8 bits from black to white.
@@ -75,7 +75,7 @@ def attack(classifier: Classifier, source: Tensor, mask: Tensor, settings: Setti
         if smallest == math.inf or (reached and _size(tried) < smallest):
             found, smallest = tried, _size(tried) if reached else math.inf
         so_far = partial(_changed, base, found)
-        yield Progress.of_step(step + 1, settings.steps, region, so_far, best / max(first, 1e-9))
+        yield Progress.of_step(step + 1, settings.steps, region, so_far, rise([first], [best]))
         if smallest == 0:
             return
         # The gradient of -log(share), to what the picture shows after rounding.

@@ -21,7 +21,7 @@ from torch import Tensor
 from .gradient import Network
 from .objectives import Objective
 from .plan import Extent, Plan
-from .progress import Progress
+from .progress import Progress, rise
 from .pyramid import normalise, octave_sizes, resize, resize_mask, rms
 from .region import Box, pieces, region_of, whole
 
@@ -114,26 +114,27 @@ def dream(
         for patch in patches:
             patch.enter(octave)
         scales = _scales(network, objective, patches, [planned(patch.extent) for patch in patches])
-        first = 0.0
+        first: list[float] = []
         for step in range(settings.steps):
             offset = (dice.randint(0, settings.jitter), dice.randint(0, settings.jitter))
             plans = [planned(patch.extent, offset=offset) for patch in patches]
             gradients = [torch.zeros_like(patch.image[patch.extent.area.index]) for patch in patches]
-            windows, climbed = sum(len(each.windows) for each in plans), 0.0
+            windows, totals = sum(len(each.windows) for each in plans), [0.0] * len(objective.terms)
             shown = itertools.chain.from_iterable(
                 each.gradients(network, objective, scales, patch.image, gradient)
                 for patch, each, gradient in zip(patches, plans, gradients, strict=True)
             )
             for window, values in enumerate(shown, start=1):
-                climbed += objective.total(values, scales)
+                totals = [total + one for total, one in zip(totals, values, strict=True)]
                 done += work[octave] / settings.steps / windows
                 if window == windows:
                     supports = [patch.extent.support for patch in patches]
                     changes = normalise(gradients, supports, settings.levels, settings.colour)
                     for changed, change in zip(patches, changes, strict=True):
                         changed.change(change.mul_(settings.step_size))
+                    climbed = objective.weighted(totals, scales)
                     first = first or climbed
-                    value = climbed / first if first else 0.0
+                    value = rise(first, climbed)
                 yield Progress(
                     octave=octave + 1,
                     octaves=settings.octaves,

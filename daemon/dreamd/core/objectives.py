@@ -107,6 +107,31 @@ class Emphasis:
         return 0.5 * (torch.einsum("c,chw->hw", self.emphasis, activations.square()).float() * mask).sum()
 
 
+@dataclass(frozen=True, eq=False)
+class Distance:
+    """Σ mask · |a - code|²: how far activations are from those of another picture (Mahendran and Vedaldi, 2014).
+
+    `code (C, rows, columns)` are those at every place of the layer's grid, in float32. `channels` are the feature
+    maps that count; empty means all.
+    """
+
+    layer: str
+    code: Tensor
+    weight: float = 1.0
+    channels: tuple[int, ...] = ()
+
+    def value(self, activations: Tensor, mask: Tensor, place: Box) -> Tensor:
+        code = self.code[place.index][:, : mask.shape[0], : mask.shape[1]]
+        return (self._chosen(activations.float() - code).square().sum(0) * mask).sum()
+
+    def energy(self, mask: Tensor) -> Tensor:
+        """Σ mask · |code|², under the mask of the layer's whole grid."""
+        return (self._chosen(self.code).square().sum(0) * mask).sum()
+
+    def _chosen(self, maps: Tensor) -> Tensor:
+        return maps[list(self.channels)] if self.channels else maps
+
+
 @dataclass(frozen=True)
 class Objective:
     """A sum of terms; objectives add up."""
@@ -118,9 +143,9 @@ class Objective:
         """The layers whose activations are needed, each once."""
         return tuple(dict.fromkeys(term.layer for term in self.terms))
 
-    def total(self, values: Sequence[float], scales: Sequence[float]) -> float:
-        """The objective, from its terms' values and the scales they are divided by."""
-        return sum(t.weight * v / s for t, v, s in zip(self.terms, values, scales, strict=True))
+    def weighted(self, values: Sequence[float], scales: Sequence[float]) -> list[float]:
+        """What the objective is the sum of, from its terms' values and the scales they are divided by."""
+        return [t.weight * v / s for t, v, s in zip(self.terms, values, scales, strict=True)]
 
     def __add__(self, other: Objective) -> Objective:
         return Objective(self.terms + other.terms)

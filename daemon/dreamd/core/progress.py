@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
@@ -15,8 +15,8 @@ class Progress:
     """Where a job is, after each window: `step` of `steps` in `octave` of `octaves`, all counted from 1.
 
     `window` equals `windows` when the step is complete; jobs without octaves or windows have one. `fraction` of
-    the work is done. `value` is the objective in the last complete step over its value in the first step of the
-    octave.
+    the work is done. `value` is how far the objective has risen in the last complete step, as `rise` has it, since
+    the first step of the octave; jobs that climb nothing have 0.
     """
 
     octave: int
@@ -32,7 +32,7 @@ class Progress:
 
     @classmethod
     def of_step(
-        cls, step: int, steps: int, region: Box, picture: Callable[[], Tensor], value: float = 1.0
+        cls, step: int, steps: int, region: Box, picture: Callable[[], Tensor], value: float = 0.0
     ) -> Progress:
         """Where a job without octaves and windows is."""
         return cls(1, 1, step, steps, 1, 1, step / steps, value, region, picture)
@@ -50,3 +50,13 @@ class Progress:
     def picture(self) -> Tensor:
         """The region's pixels `(C, h, w)` as dreamt so far, at full resolution; they belong at `region`."""
         return self._picture()
+
+
+def rise(before: Sequence[float], now: Sequence[float]) -> float:
+    """How far a sum has risen, from -1 to 1: its change over the sizes of all its terms, before and now.
+
+    Unlike a ratio it says the same of sums below 0, or around it. 0 is where the sum was, 1/3 where a positive one
+    has doubled, 1 where it has come from below 0 to above.
+    """
+    size = sum(map(abs, before)) + sum(map(abs, now))
+    return (sum(now) - sum(before)) / size if size else 0.0

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from .gradient import Network
 from .objectives import Objective
 from .plan import Extent, Plan
-from .progress import Progress
+from .progress import Progress, rise
 from .pyramid import resize, resize_mask, rms
 from .region import lay, region_of
 
@@ -116,7 +116,8 @@ def visualise(
         return lay(base, made, inside, blended=settings.blended)
 
     scales: Sequence[float] = ()
-    first = value = 0.0
+    first: list[float] = []
+    value = 0.0
     for step in range(settings.steps):
         climber.param_groups[0]["lr"] = LAST + (PACE - LAST) * (1 + math.cos(math.pi * step / settings.steps)) / 2
         made = spectrum.picture()
@@ -130,16 +131,16 @@ def visualise(
             weights = torch.ones_like(weights)
         plan = Plan.of(Extent.around(weights), network, objective.layers, side=settings.window)
         scales = scales or _scales(network, objective, plan, shown.detach())
-        gradient, climbed = torch.zeros_like(shown), 0.0
+        gradient, climbed = torch.zeros_like(shown), [0.0] * len(objective.terms)
         seen = plan.gradients(network, objective, scales, shown.detach(), gradient)
         for window, values in enumerate(seen, start=1):
-            climbed += objective.total(values, scales)
+            climbed = [sum(pair) for pair in zip(climbed, objective.weighted(values, scales), strict=True)]
             if window == len(plan.windows):
                 climber.zero_grad()
                 shown.backward(-gradient)  # type: ignore[no-untyped-call]
                 climber.step()
                 first = first or climbed
-                value = climbed / first if first else 0.0
+                value = rise(first, climbed)
             done = (step + window / len(plan.windows)) / settings.steps
             yield Progress(1, 1, step + 1, settings.steps, window, len(plan.windows), done, value, region, picture)
 

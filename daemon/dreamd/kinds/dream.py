@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dreamwire.classes import class_name
+from dreamwire.errors import DreamError
 from dreamwire.networks import CLASSES
 from dreamwire.params import Value, class_weights, context_pixels, context_share, layer_weights
 from dreamwire.texts import Ranked, parse_channels
@@ -16,7 +17,7 @@ from dreamwire.texts import Ranked, parse_channels
 from ..core.dream import Settings, dream
 from ..core.objectives import Emphasis, Energy, Likeness, Objective, Score, Term
 from ..core.progress import Progress
-from ..core.pyramid import resize
+from ..core.pyramid import resize, resize_mask
 from .task import Kind, Task
 
 #: The shorter side of a guide in pixels: about that of the pictures that networks were trained on.
@@ -46,14 +47,14 @@ def objective(task: Task) -> Objective:
     terms: list[Term] = []
     for layer, weight in layer_weights(task.params).items():
         if share < 1:
-            terms.append(Energy(layer, weight * (1 - share), _channels(task, layer)))
+            terms.append(Energy(layer, weight * (1 - share), channels(task, layer)))
         if share > 0:
             terms.append(_likeness(task, layer, weight * share))
     terms += [Score(CLASSES, number, weight) for number, weight in class_weights(task.params).items()]
     return Objective(tuple(terms))
 
 
-def _channels(task: Task, layer: str) -> tuple[int, ...]:
+def channels(task: Task, layer: str) -> tuple[int, ...]:
     """The channels of a layer that count; those that the region excites are looked for."""
     wanted = parse_channels(str(task.params["channels"]))
     if not isinstance(wanted, Ranked):
@@ -65,17 +66,41 @@ def _channels(task: Task, layer: str) -> tuple[int, ...]:
 
 def _likeness(task: Task, layer: str, weight: float) -> Term:
     """The term that makes a layer's activations like those of the guide, place by place or on the whole."""
-    assert task.guide is not None  # noqa: S101 - without one nothing is asked to be like it
-    scale = GUIDE / min(task.guide.shape[-2:])
-    guide = resize(task.guide, [round(side * scale) for side in task.guide.shape[-2:]], "bicubic").clamp(0, 1)
-    with torch.no_grad():
-        activations = task.network.features(guide[None].expand(-1, 3, -1, -1), [layer])[0][0].flatten(1)
+    activations = _guide(task, layer)
     if task.params["guide_match"] == "similar":
-        return Likeness(layer, activations.T, weight)
+        return Likeness(layer, activations, weight)
     # What the guide has more of than the region is what has to grow; what neither has is nobody's business.
-    own, wanted = task.means(layer, power=2), activations.float().square().mean(1)
+    own, wanted = task.means(layer, power=2), activations.float().square().mean(0)
     emphasis = wanted / (own + own.mean())
     return Emphasis(layer, (emphasis / emphasis.mean()).to(activations.dtype), weight)
+
+
+@torch.no_grad()
+def _guide(task: Task, layer: str) -> Tensor:
+    """A layer's activations at the places of the guide `(n, C)`; not at those that are mostly transparent.
+
+    Raises `DreamError` bad_input if all are.
+    """
+    assert task.guide is not None  # noqa: S101 - without one nothing is asked to be like it
+    device = task.source.device
+    colour, alpha = task.guide.colour(device), task.guide.alpha(device)
+    if alpha is not None:
+        if not bool(alpha.any()):
+            raise DreamError(
+                "bad_input",
+                "The guide is transparent everywhere. Choose a picture, or a layer, that shows something.",
+            )
+        # What is hidden has any colour, black most often; here it has that of what is seen.
+        colour = torch.lerp((colour * alpha).sum((1, 2), True) / alpha.sum(), colour, alpha)
+    scale = GUIDE / min(colour.shape[-2:])
+    size = [round(side * scale) for side in colour.shape[-2:]]
+    shown = resize(colour, size, "bicubic").clamp(0, 1)
+    activations = task.network.features(shown[None].expand(-1, 3, -1, -1), [layer])[0][0]
+    places = activations.flatten(1).T
+    if alpha is None:
+        return places
+    seen = resize_mask(alpha[0], activations.shape[-2:]).flatten()
+    return places[seen >= min(0.5, float(seen.max()))]
 
 
 def settings(params: Mapping[str, Value], window: int) -> Settings:

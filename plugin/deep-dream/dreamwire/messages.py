@@ -326,7 +326,12 @@ class Progress(Message):
     steps: int = _field(integer(0, 2**31), "of so many", 0)
     fraction: float = _field(number, "share of the work that is done, 0 to 1", 0.0)
     seconds_left: float | None = _field(optional(number), "until the end, estimated", None)
-    value: float = _field(number, "the objective, over its value at the octave's start", 0.0)
+    value: float = _field(
+        number,
+        "how far the objective has risen in this octave: its change over the sizes of all its terms, then and now;"
+        " -1 to 1, 0 where it was, 1/3 where what was positive has doubled",
+        0.0,
+    )
 
 
 _BOX = "where the pixels belong in the image sent, or in it as it is enlarged: top, left, height, width"

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Literal
 
 from .errors import DreamError
-from .networks import CLASSES, NETWORKS, Layer, find_network
+from .networks import CLASSES, Layer, Network, find_network, networks
 from .texts import LONGEST, Ranked, format_classes, format_weights, parse_channels, parse_classes, parse_layers
 from .words import nearest
 
@@ -27,6 +27,9 @@ Sees = Literal["field", "surroundings", "nothing"]
 Gives = Literal["picture", "map", "report"]
 #: How much is shown around a region that is classified, in pixels at the size at which the network sees it.
 SURROUNDINGS = 56
+#: The weight of the network's default layer when classes are named but no layer. Scores alone, from the network's
+#: end, ask for noise that hardly holds together; the middle of the network gives it eyes, fur and walls.
+BESIDE_CLASSES = 0.25
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,8 @@ PARAMS: Mapping[str, Param] = _table(
     Param(
         "layers", "layers", "", "Layers",
         "What to enhance: layers of the network with weights, as in `blocks.8*0.5+blocks.10`. Low layers give"
-        " strokes and textures, high ones animals and things. Empty: the network's default layer, unless classes"
-        " are named.",
+        " strokes and textures, high ones animals and things. Empty: the network's default layer, a quarter of it"
+        " beside classes.",
     ),
     Param(
         "channels", "channels", "", "Channels",
@@ -139,7 +142,7 @@ PARAMS: Mapping[str, Param] = _table(
     Param(
         "classes", "classes", "", "Classes",
         "What to see in the region: classes with weights, as in `tabby+lemon*0.5`. A negative weight makes the"
-        " network see less of something. They add to the layers, if some are named.",
+        " network see less of something. They add to the layers.",
     ),
     Param(
         "guide_match", "choice", "similar", "Match the guide",
@@ -295,6 +298,21 @@ PARAMS: Mapping[str, Param] = _table(
         },
     ),
     Param(
+        "smoothness", "float", 1.0, "Smoothness",
+        "How much smooth surfaces are preferred to rough ones that the layer cannot tell from them.",
+        minimum=0.0, maximum=100.0, advanced=True, usual=10.0,
+    ),
+    Param(
+        "zoom", "float", 1.05, "Zoom",
+        "How much larger the region's picture becomes with each frame, about the region's centre.",
+        minimum=1.0, maximum=2.0, unit="x", usual=1.2,
+    ),
+    Param(
+        "rotation", "float", 0.0, "Rotation",
+        "How far the region's picture turns with each frame, clockwise.",
+        minimum=-45.0, maximum=45.0, unit="degrees", usual=5.0,
+    ),
+    Param(
         "thing_size", "float", 1.0, "Size of things",
         "How large things become: with 1 the region is one picture as the network knows them, with 0.5 as large as"
         " four, of things half as large.",
@@ -344,7 +362,9 @@ class Job:
     """One kind of job: its parameters, which are rows of PARAMS with the job's own defaults, and its pixels.
 
     `sees` is how much around its region it looks at, as `context_pixels` has it; `gives` what comes of it. `check`
-    refuses values that do not go together. One without `needs_picture` fills its region from nothing.
+    refuses values that do not go together. `layer` chooses one where neither layers nor classes are named, if that
+    is to be another one than the network's default. One without `needs_picture` fills
+    its region from nothing.
     """
 
     kind: str
@@ -356,14 +376,15 @@ class Job:
     sees: Sees
     gives: Gives = "picture"
     check: Callable[[Mapping[str, Value]], None] = lambda values: None
+    layer: Callable[[Network], str] | None = None
     needs_picture: bool = True
 
 
 IMAGE = Input("image", "the picture: gray, RGB, or either with alpha, R'G'B' as sRGB encodes it")
 MASK = Input("mask", "the region: 0 is left alone, 1 dreamt in full; the whole picture if absent", required=False)
 GUIDE = Input("guide", "another picture, which the dream becomes like: no side below 32 pixels", required=False)
-#: Pixels of the shorter side of the smallest guide.
-LEAST_GUIDE = 32
+#: Pixels of the shorter side of the smallest guide, and how many times as long the longer one may be.
+LEAST_GUIDE, LONGEST_GUIDE = 32, 16
 
 
 def rows(names: str, **defaults: Value) -> dict[str, Param]:
@@ -383,13 +404,14 @@ def _job(
     gives: Gives = "picture",
     check: Callable[[Mapping[str, Value]], None] = lambda values: None,
     helps: Mapping[str, str] | None = None,
+    layer: Callable[[Network], str] | None = None,
     needs_picture: bool = True,
     **defaults: Value,
 ) -> tuple[str, Job]:
     """A row of JOBS: `names` are those of its parameters, `defaults` and `helps` what is its own."""
     params = rows(names, **defaults)
     params |= {name: replace(params[name], help=text) for name, text in (helps or {}).items()}
-    return kind, Job(kind, label, words, help, params, inputs, sees, gives, check, needs_picture)
+    return kind, Job(kind, label, words, help, params, inputs, sees, gives, check, layer, needs_picture)
 
 
 def _check_attack(values: Mapping[str, Value]) -> None:
@@ -404,6 +426,14 @@ def _check_attack(values: Mapping[str, Value]) -> None:
     if values["against"] == values["network"]:
         raise DreamError(
             "bad_params", f"against is {values['against']}, which is the network itself; name another."
+        )
+
+
+def _check_rebuilt(values: Mapping[str, Value]) -> None:
+    """Refuses to rebuild what a layer is to know nothing of."""
+    if min(layer_weights(values).values()) < 0:
+        raise DreamError(
+            "bad_params", f"layers is {values['layers']!r:.60}, but what is rebuilt from has weights above 0."
         )
 
 
@@ -431,7 +461,14 @@ JOBS: Mapping[str, Job] = dict((
         "network scale layers channels classes octaves octave_scale steps step_size jitter smoothing levels colour"
         " seed strength edge precision context window",
         # So few octaves and so small steps that forms stay, and skin and stone get their grain.
-        octaves=2, steps=8, step_size=0.004, jitter=16, levels=2, colour=0.2,
+        octaves=1, steps=8, step_size=0.004, jitter=16, levels=3, colour=0.2,
+        layer=lambda network: network.detail_layer,
+        helps={
+            "layers": "What draws the detail: layers of the network with weights, as in `blocks.1+blocks.10*0.5`."
+            " Low layers sharpen and draw strokes, higher ones fur and leaves, and eyes. Empty: the deepest layer"
+            " that sees no more than strokes, unless classes are named.",
+            "strength": "How much detail is added: 0 is plain Lanczos, 1 all of it, above 1 exaggerates.",
+        },
     ),
     _job(
         "classify", "Classify", Words("Looking", "Looked at"),
@@ -459,6 +496,29 @@ JOBS: Mapping[str, Job] = dict((
             "classes": "What the network shall see in the region: one class.",
             "steps": "Steps of the search. More steps find smaller changes and take longer.",
         },
+    ),
+    _job(
+        "invert", "Rebuild", Words("Rebuilding", "Rebuilt"),
+        "Rebuild the region, from noise, from what a layer of the network knows of it.",
+        "network layers channels steps step_size smoothness colour seed edge precision context window",
+        check=_check_rebuilt, steps=120, step_size=0.07, colour=0.4,
+        helps={
+            "layers": "What to rebuild from: layers of the network with weights, as in `blocks.8*0.5+blocks.10`."
+            " Low layers know the picture, deep ones what it is of. Empty: the network's default layer.",
+            "steps": "Steps of momentum. More steps come closer and take longer.",
+            "step_size": "How far the first step changes the pixels on average (root mean square), where black is"
+            " 0 and white is 1; later ones become smaller.",
+            "colour": "How freely colours may appear, which deep layers hardly know: 0 rebuilds light and shade.",
+            "seed": "The same seed gives the same noise to begin with.",
+        },
+    ),
+    _job(
+        "zoom", "Zoom", Words("Zooming", "Zoomed"),
+        "Make the next frame of a sequence: the region enlarged a little about its centre, and dreamt.",
+        "network zoom rotation layers channels classes octaves octave_scale steps step_size jitter smoothing"
+        " levels colour seed strength edge precision context window",
+        helps={"seed": "The same seed gives the same sequence; frames have seeds of their own that follow on it."},
+        octaves=4, steps=3, step_size=0.006, colour=0.3,
     ),
     _job(
         "visualise", "Visualise", Words("Visualising", "Visualised"),
@@ -496,6 +556,20 @@ CATALOGUE: Mapping[str, Param] = rows(
     "network octaves octave_scale steps step_size jitter smoothing levels colour seed strength precision",
     octaves=2, jitter=8,
 )  # fmt: skip
+#: The same for each kind of job that there are catalogues of.
+CATALOGUES: Mapping[str, Mapping[str, Param]] = {
+    "dream": CATALOGUE,
+    "invert": {
+        name: JOBS["invert"].params[name]
+        for name in ("network", "steps", "step_size", "smoothness", "colour", "seed", "precision")
+    },
+}
+#: How many frames a sequence of zooms has. They are counted by whoever asks for them, not by a job.
+FRAMES = Param(
+    "frames", "int", 60, "Frames",
+    "How many frames in all, the picture as it is among them.",
+    minimum=2, maximum=9999, usual=120,
+)  # fmt: skip
 #: How many channels of a layer a catalogue shows unless others are asked for.
 MOST_CHANNELS = 32
 
@@ -523,10 +597,23 @@ def validate(kind: str, given: Mapping[str, object]) -> dict[str, Value]:
         if name not in params:
             raise DreamError("bad_params", f"There is no parameter {name!r:.60}{nearest(str(name), params)}")
     values = defaults(kind) | {name: params[name].check(value) for name, value in given.items()}
+    if (layer := find_job(kind).layer) and not str(values["layers"]).strip() and not class_weights(values):
+        values["layers"] = layer(find_network(str(values["network"])))
     if "layers" in values:
         _check_layers(values)
+    if class_weights(values) or find_job(kind).sees == "surroundings":
+        _check_classifier(values)
     find_job(kind).check(values)
     return values
+
+
+def _check_classifier(values: Mapping[str, Value]) -> None:
+    for name in filter(None, (values["network"], values.get("against"))):
+        if CLASSES not in find_network(str(name)).layers:
+            raise DreamError(
+                "bad_params",
+                f"{name} tells no classes apart, so it cannot be asked for any. Choose another network.",
+            )
 
 
 def _check_layers(values: Mapping[str, Value]) -> None:
@@ -542,10 +629,10 @@ def _check_layers(values: Mapping[str, Value]) -> None:
                 f" `deepdream layers {network.name}` lists them.",
             )
         if most > layer.channels:
-            raise DreamError(
-                "bad_params",
-                f"channels go up to {most - 1}, but {name} of {network.name} has 0 to {layer.channels - 1}.",
-            )
+            asked, has = f"go up to {most - 1}", f"0 to {layer.channels - 1}"
+            if isinstance(chosen, Ranked):
+                asked, has = f"shall be the {chosen.order} {most}", f"{layer.channels}"
+            raise DreamError("bad_params", f"channels {asked}, but {name} of {network.name} has {has}.")
 
 
 def class_weights(values: Mapping[str, Value]) -> dict[int, float]:
@@ -554,14 +641,14 @@ def class_weights(values: Mapping[str, Value]) -> dict[int, float]:
 
 
 def layer_weights(values: Mapping[str, Value]) -> dict[str, float]:
-    """The layers of validated parameters and their weights.
+    """The layers of validated parameters and their weights; none if the job takes no layers.
 
-    The network's default layer if none is named, and no class either; none if the job takes no layers.
+    The network's default layer if none is named, so much of it as `BESIDE_CLASSES` if classes are.
     """
     named = parse_layers(str(values.get("layers", "")))
-    if named or "layers" not in values or class_weights(values):
+    if named or "layers" not in values:
         return named
-    return {find_network(str(values["network"])).default_layer: 1.0}
+    return {find_network(str(values["network"])).default_layer: BESIDE_CLASSES if class_weights(values) else 1.0}
 
 
 def what(values: Mapping[str, Value]) -> str:
@@ -609,7 +696,7 @@ def context_pixels(values: Mapping[str, Value]) -> int:
 def surroundings(values: Mapping[str, Value], height: int, width: int) -> int:
     """The same when a region of this size is classified: shown as large as what the network was trained on."""
     # Of a second network nothing may be known yet; the smaller a region is shown, the more is seen around it.
-    asked = NETWORKS.values() if "against" in values else [find_network(str(values["network"]))]
+    asked = networks().values() if "against" in values else [find_network(str(values["network"]))]
     scale = min(network.classes_at for network in asked) / math.sqrt(height * width)
     return math.ceil((SURROUNDINGS + 2) / scale)
 

@@ -17,6 +17,8 @@ def told(info: Mapping[str, Any]) -> list[str]:
         lines.append(f"White is where the network sees {_named(info['looked_for'])}.")
     if "adversarial" in info:
         lines += _fooled(**info["adversarial"])
+    for layer, error in info.get("rebuilt", {}).items():
+        lines.append(f"From {layer} the region was rebuilt with a normalised error of {percent(error)}.")
     if "fool" in info:
         lines += _verdicts(**info["fool"])
     return lines
