@@ -41,6 +41,9 @@ PHOTOGRAPHS = {
 
 #: The face of the cat of `chelsea`.
 FACE = np.s_[30:270, 70:400]
+#: Classes of which the network is asked what it has in mind, and for which it is fooled.
+IDEAS = ("dalmatian", "lemon", "measuring cup", "goldfish", "tree frog", "flamingo", "castle", "teapot")
+FOOLED = ("king penguin", "school bus", "baseball", "cheetah")
 #: Layers that a picture is rebuilt from, and frames of a sequence.
 INVERTED = ("blocks.1", "blocks.3", "blocks.5", "blocks.8", "blocks.10", "blocks.12", "blocks.15")
 FRAMES = (1, 2, 5, 10, 20, 40)
@@ -165,6 +168,51 @@ def adversarial(folder: Path) -> None:
         print(f"| {suffix} {options} | {_named(seen)} |")
 
 
+def visualise(folder: Path) -> None:
+    """What the network has in mind of eight classes, of a channel at three sizes, and of a layer.
+
+    Says how probable the classes are to it and to two others.
+    """
+    out, cells = folder / "out.png", []
+    others = ("efficientnet_lite1", "efficientnet_lite2")
+    print("| class | Lite0 | Lite1 | Lite2 |\n|---|---|---|---|")
+    for name in IDEAS:
+        own = info("visualise", "--classes", name, "--output", out)["classes"][name][1]
+        cells.append(_pixels(out))
+        seen = [
+            {
+                each["name"]: each["probability"]
+                for each in info("classify", out, "--network", network, "--top", "100")["seen"]
+            }
+            for network in others
+        ]
+        print(f"| {name} | {' | '.join(percent(each) for each in (own, *(all.get(name, 0.0) for all in seen)))} |")
+    _save([cells[:4], cells[4:]], PICTURES / "visualise.jpg", 2)
+    for options in (
+        ("--classes", "goldfish", "--thing-size", "0.5"), ("--layers", "blocks.8", "--channels", "36"),
+        ("--layers", "blocks.10"), ("--classes", "dalmatian", "--robustness", "0"),
+    ):  # fmt: skip
+        run("visualise", *options, "--output", out)
+        cells.append(_pixels(out))
+    _save([cells[8:]], PICTURES / "visualise-more.jpg", 2)
+
+
+def fool(folder: Path) -> None:
+    """Pictures that are nothing to people: four encoded by networks, and one directly.
+
+    Says what they are to the network, and to another.
+    """
+    out, cells = folder / "out.png", []
+    print("| class | encoding | Lite0 | Lite1 | seconds |\n|---|---|---|---|---|")
+    for name, encoding in (*((name, "cppn") for name in FOOLED), ("king penguin", "direct")):
+        told = info("fool", "--classes", name, "--encoding", encoding, "--size", "224x224", "--output", out)
+        cells.append(_pixels(out))
+        (other,) = told["fool"]["verdicts"]
+        own, seconds = percent(told["classes"][name][1]), told["seconds"]["dream"]
+        print(f"| {name} | {encoding} | {own} | {_named(other['after'])} | {seconds:.0f} |")
+    _save([cells], PICTURES / "fool.jpg", 1)
+
+
 def _named(seen: Mapping[str, Any]) -> str:
     """A class and how probable it is."""
     return f"{seen['name']} {percent(seen['probability'])}"
@@ -204,6 +252,8 @@ MAKERS: Mapping[str, Callable[[Path], None]] = {
     "enlarge": enlarge,
     "saliency": saliency,
     "adversarial": adversarial,
+    "visualise": visualise,
+    "fool": fool,
     "invert": invert,
     "zoom": zoom,
 }

@@ -316,7 +316,7 @@ PARAMS: Mapping[str, Param] = _table(
         "thing_size", "float", 1.0, "Size of things",
         "How large things become: with 1 the region is one picture as the network knows them, with 0.5 as large as"
         " four, of things half as large.",
-        minimum=0.1, maximum=2.0, unit="x",
+        minimum=0.25, maximum=2.0, unit="x",
     ),
     Param(
         "robustness", "float", 1.0, "Robustness",
