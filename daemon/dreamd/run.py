@@ -185,7 +185,7 @@ def _used(task: Task) -> dict[str, Any]:
     weights = task.network.row.weights
     return {
         "network": task.network.row.name,
-        "objective": what(task.params),
+        "objective": what(task.kind, task.params),
         "weights": weights.file,
         "weights_sha256": weights.sha256,
         "precision": str(task.network.dtype).removeprefix("torch."),

@@ -400,8 +400,8 @@ def test_a_validated_job_has_every_parameter() -> None:
 
 
 def test_layers_left_out_are_the_default() -> None:
-    assert layer_weights(validate("dream", {})) == {"blocks.10": 1.0}
-    assert layer_weights(validate("dream", {"network": "googlenet"})) == {"inception4c": 1.0}
+    assert layer_weights("dream", validate("dream", {})) == {"blocks.10": 1.0}
+    assert layer_weights("dream", validate("dream", {"network": "googlenet"})) == {"inception4c": 1.0}
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
@@ -411,7 +411,7 @@ def test_every_layer_of_every_network_can_be_dreamt(network: Any) -> None:
         values = validate(
             "dream", {"network": network.name, "layers": name, "channels": f"0-{layer.channels - 1}"}
         )
-        assert {name: 1.0} == layer_weights(values)
+        assert {name: 1.0} == layer_weights("dream", values)
 
 
 # Context
@@ -430,17 +430,17 @@ def test_every_layer_of_every_network_can_be_dreamt(network: Any) -> None:
     ids=str,
 )
 def test_context_grows_with_what_is_seen(less: Mapping[str, object], more: Mapping[str, object]) -> None:
-    assert context_pixels(validate("dream", less)) < context_pixels(validate("dream", more))
+    assert context_pixels("dream", validate("dream", less)) < context_pixels("dream", validate("dream", more))
 
 
 @pytest.mark.parametrize("name", ["steps", "seed", "strength", "step_size"])
 def test_context_does_not_depend_on_how_a_dream_climbs(name: str) -> None:
     row = PARAMS[name]
     value = row.check(int(row.maximum) if row.kind == "int" else row.maximum)
-    assert context_pixels(validate("dream", {})) == context_pixels(validate("dream", {name: value}))
+    assert context_pixels("dream", validate("dream", {})) == context_pixels("dream", validate("dream", {name: value}))
 
 
 def test_context_is_at_least_half_of_what_the_layer_sees() -> None:
     values = validate("dream", {"octaves": 1, "jitter": 0})
-    assert context_pixels(values) >= LITE0.layers["blocks.10"].field // 2
+    assert context_pixels("dream", values) >= LITE0.layers["blocks.10"].field // 2
     assert (context_share(values), context_share(validate("dream", {"context": "fast"}))) == (1.0, 0.5)

@@ -45,7 +45,7 @@ def objective(task: Task) -> Objective:
     """What a dream climbs: the layers' energies, or their likeness to a guide, and the scores of classes."""
     share = 0.0 if task.guide is None else float(task.params["guide_weight"])
     terms: list[Term] = []
-    for layer, weight in layer_weights(task.params).items():
+    for layer, weight in layer_weights(task.kind, task.params).items():
         if share < 1:
             terms.append(Energy(layer, weight * (1 - share), channels(task, layer)))
         if share > 0:

@@ -46,7 +46,7 @@ class Task:
         With `power` 2, of their squares.
         """
         picture = self.source if picture is None else picture
-        context = context_pixels(self.params)
+        context = context_pixels(self.kind, self.params)
         return region_means(
             self.network, layer, picture, self.mask, context=context, window=self.window, power=power
         )
