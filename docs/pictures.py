@@ -27,7 +27,8 @@ CHOICES = PICTURES.parents[1] / "plugin" / "deep-dream" / "pictures"
 LAYERS = ("blocks.4", "blocks.7", "blocks.10", "blocks.13")
 #: Classes that the cloud becomes, each with a layer that suits it.
 CLASSES = {
-    "tabby": "blocks.10*0.5", "castle": "blocks.12*0.5", "goldfish": "blocks.10*0.25", "strawberry": "blocks.12*0.5",
+    "tabby": "blocks.10*0.5", "castle": "blocks.12*0.5",
+    "goldfish": "blocks.10*0.25", "strawberry": "blocks.12*0.5",
 }  # fmt: skip
 #: Rows and columns of the sample that show the great cloud.
 CLOUD = np.s_[70:350, 60:660]
