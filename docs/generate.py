@@ -197,6 +197,9 @@ def _tokens(value: Any, key: str | None = None) -> Iterator[tuple[bytes, str]]:
 PARTS: Mapping[str, str] = {
     "parameters": markdown("dream").rstrip(),
     "parameters-enlarge": markdown("enlarge").rstrip(),
+    "parameters-classify": markdown("classify").rstrip(),
+    "parameters-saliency": markdown("saliency").rstrip(),
+    "parameters-adversarial": markdown("adversarial").rstrip(),
     "presets": presets.markdown().rstrip(),
     "client-messages": messages("client"),
     "daemon-messages": messages("daemon"),

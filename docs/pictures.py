@@ -5,11 +5,13 @@ All of them, or those named: `.venv/bin/python docs/pictures.py presets`.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyvips
@@ -18,7 +20,9 @@ import skimage.metrics
 from numpy.typing import NDArray
 
 from dreamd import codec
+from dreamd.sheet import sheet
 from dreamwire.presets import PRESETS
+from dreamwire.reports import percent
 
 PICTURES = Path(__file__).resolve().parent / "pictures"
 #: What the plug-in's dialog shows to choose from.
@@ -39,6 +43,10 @@ VIEW = np.s_[60:300, 40:360]
 PHOTOGRAPHS = {
     "chelsea": np.s_[60:220, 90:290], "coffee": np.s_[100:260, 230:430], "rocket": np.s_[200:360, 230:430],
 }  # fmt: skip
+
+#: Layers that a picture is rebuilt from, and frames of a sequence.
+INVERTED = ("blocks.1", "blocks.3", "blocks.5", "blocks.8", "blocks.10", "blocks.12", "blocks.15")
+FRAMES = (1, 2, 5, 10, 20, 40)
 
 Pixels = NDArray[np.uint8]
 
@@ -108,6 +116,84 @@ def enlarge(folder: Path) -> None:
     _save(rows, PICTURES / "enlarge.jpg", 1)
 
 
+def saliency(folder: Path) -> None:
+    """A cat and an espresso, and where the network sees either.
+
+    Says what the cat is taken for when it is made small.
+    """
+    cat, coffee = skimage.data.chelsea()[:300, :400], skimage.data.coffee()[50:350, 120:520]
+    both = folder / "both.png"
+    codec.write(codec.Picture(np.concatenate([cat, coffee], axis=1)), both)
+    ways = [("cam", "Egyptian cat"), ("cam", "espresso"), ("gradient", "espresso"),
+            ("smooth", "Egyptian cat"), ("smooth", "espresso")]  # fmt: skip
+    maps = [command("saliency", both, "--method", method, "--classes", name) for method, name in ways]
+    first, second, third, *last = [np.repeat(each, 3, axis=2) for each in maps]
+    _save([[_pixels(both), first, second], [third, *last]], PICTURES / "saliency.jpg", 2)
+    print("| pixels | seen |\n|---|---|")
+    for side in (451, 224, 112, 64, 32, 16, 8):
+        small = codec.reduced(codec.Picture(skimage.data.chelsea()), side)
+        codec.write(small, folder / "small.png")
+        seen = info("classify", folder / "small.png", "--top", "3")["seen"]
+        height, width = small.size
+        print(f"| {width}x{height} | {', '.join(map(_named, seen))} |")
+
+
+def adversarial(folder: Path) -> None:
+    """A cat, the same taken for an espresso, and the difference.
+
+    Says what becomes of it in files, and for other classes.
+    """
+    cat = folder / "cat.png"
+    codec.write(codec.Picture(skimage.data.chelsea()), cat)
+    changed, difference = (
+        command("adversarial", cat, "--classes", "espresso", "--show", show) for show in ("picture", "difference")
+    )
+    _save([[_pixels(cat), changed, difference]], PICTURES / "adversarial.jpg", 1)
+    print("| class | epsilon | confidence | largest | mean | RMS | seen now | by EfficientNet-Lite1 |")
+    print("|---|---|---|---|---|---|---|---|")
+    out = cat.with_name("out.png")
+    for name, epsilon, confidence in (
+        ("tabby", "8", "0.5"), ("espresso", "8", "0.5"), ("espresso", "2", "0.5"), ("espresso", "8", "0.99"),
+    ):  # fmt: skip
+        limits = ("--classes", name, "--epsilon", epsilon, "--confidence", confidence)
+        told = info("adversarial", cat, "--output", out, *limits)["adversarial"]
+        own, other = (_named(each["after"]) for each in told["verdicts"])
+        sizes = f"{told['largest']:g} | {told['mean']:.2f} | {told['rms']:.2f}"
+        print(f"| {name} | {epsilon} | {confidence} | {sizes} | {own} | {other} |")
+    print("| file of the last | seen |\n|---|---|")
+    for suffix, options in ((".png", {}), *((".jpg", {"Q": quality}) for quality in (98, 95, 90, 80))):
+        file = out.with_stem("last").with_suffix(suffix)
+        pyvips.Image.new_from_file(str(out)).write_to_file(str(file), **options)
+        (seen,) = info("classify", file, "--top", "1")["seen"]
+        print(f"| {suffix} {options} | {_named(seen)} |")
+
+
+def _named(seen: Mapping[str, Any]) -> str:
+    """A class and how probable it is."""
+    return f"{seen['name']} {percent(seen['probability'])}"
+
+
+def invert(folder: Path) -> None:
+    """A cat's face, and what layers know of it. Says how far the codes are from each other."""
+    cat = folder / "cat.png"
+    codec.write(codec.reduced(codec.Picture(skimage.data.chelsea()[20:260, 60:380]), 224), cat)
+    cells = [("the picture", _pixels(cat))]
+    print("| layer | normalised error |\n|---|---|")
+    for layer in INVERTED:
+        told = info("invert", cat, "--output", folder / "out.png", "--layers", layer)
+        print(f"| `{layer}` | {percent(told['rebuilt'][layer])} |")
+        cells.append((layer, _pixels(folder / "out.png")))
+    _save([[sheet(cells, 4)]], PICTURES / "invert.jpg", 1)
+
+
+def zoom(folder: Path) -> None:
+    """Frames of a sequence that falls into the sample."""
+    picture, _ = sample(folder, "--size", *SMALL)
+    run("zoom", picture, "--output", f"{folder / 'frames'}/", "--frames", str(FRAMES[-1]))
+    shown = [codec.convert(_pixels(folder / "frames" / f"frame-{number:04d}.png"), "uint8") for number in FRAMES]
+    _save([shown[:3], shown[3:]], PICTURES / "zoom.jpg", 2)
+
+
 def _sharpness(picture: Pixels) -> float:
     """The mean length of the gradient of the light."""
     return float(np.hypot(*np.gradient(picture.astype(float).mean(2))).mean())
@@ -148,9 +234,16 @@ MAKERS: Mapping[str, Callable[[Path], None]] = {
     "presets": presets,
     "catalogue": catalogue,
     "enlarge": enlarge,
+<<<<<<< HEAD
     "classes": classes,
     "guide": guide,
     "ranks": ranks,
+=======
+    "saliency": saliency,
+    "adversarial": adversarial,
+    "invert": invert,
+    "zoom": zoom,
+>>>>>>> systems
 }
 
 
@@ -176,6 +269,15 @@ def command(name: str, picture: Path, *options: str | Path) -> Pixels:
 def run(*arguments: str | Path) -> None:
     """Runs `deepdream`; what it says goes beside what these pictures are worth."""
     subprocess.run([sys.executable, "-m", "dreamd", *arguments], check=True, stdout=sys.stderr)
+
+
+def info(*arguments: str | Path) -> dict[str, Any]:
+    """What `deepdream` tells of its result."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dreamd", *arguments, "--json"], check=True, stdout=subprocess.PIPE
+    )
+    answer: dict[str, Any] = json.loads(done.stdout)["info"]
+    return answer
 
 
 def _pixels(path: Path) -> Pixels:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dreamwire import catalogue
 from dreamwire.catalogue import Entry
 from dreamwire.errors import DreamError
-from dreamwire.params import CATALOGUE
+from dreamwire.params import CATALOGUES
 
 from . import codec
 from .call import OK, Call
@@ -61,19 +61,23 @@ def run(call: Call) -> int:
     }
     call.result(
         value,
-        f"{len(entries)} dreams of {width}x{height} pixels in {watch.seconds['all']:.1f} s: {arguments.output}",
+        f"{len(entries)} pictures of {width}x{height} pixels in {watch.seconds['all']:.1f} s: {arguments.output}",
     )
     return OK
 
 
 def wanted_entries(arguments: argparse.Namespace) -> list[Entry]:
     """The thumbnails that the arguments ask for."""
-    given = {name: getattr(arguments, name) for name in CATALOGUE if name in arguments}
+    kind = arguments.kind
+    given = {name: getattr(arguments, name) for rows in CATALOGUES.values() for name in rows if name in arguments}
+    for name in given:
+        if name not in CATALOGUES[kind]:
+            raise DreamError("bad_params", f"There is no {name} in a catalogue of the kind {kind}; leave it away.")
     if arguments.channels_of:
-        return catalogue.channels(given, arguments.channels_of, arguments.channels)
+        return catalogue.channels(given, arguments.channels_of, arguments.channels, kind)
     if arguments.channels:
         raise DreamError("bad_params", "channels are those of a layer; name it with --channels-of.")
-    return catalogue.layers(given)
+    return catalogue.layers(given, kind)
 
 
 def check_output(name: str, entries: Sequence[Entry]) -> list[Path]:

@@ -16,7 +16,7 @@ from typing import NoReturn, TypeVar
 from dreamwire import __version__
 from dreamwire.errors import DreamError, UnreachableError
 from dreamwire.networks import NETWORKS, find_network
-from dreamwire.params import CATALOGUE, GUIDE, JOBS, MOST_CHANNELS, PARAMS, Job, Param
+from dreamwire.params import CATALOGUES, FRAMES, GUIDE, JOBS, MOST_CHANNELS, PARAMS, Job, Param
 from dreamwire.presets import find_preset, presets
 
 from . import commands
@@ -55,8 +55,40 @@ examples:
   deepdream catalogue photo.jpg -o sheet.png --mask face.png --side 240
   deepdream catalogue photo.jpg -o sheet.png --channels-of blocks.8
   deepdream catalogue photo.jpg -o small/ --channels-of blocks.8 --channels 30-61
+  deepdream catalogue photo.jpg -o sheet.png --kind invert --side 224
+""",
+    "zoom": """\
+The first frame is the picture itself; each other one is made of the one
+before, in 16 bit. Frames are kept until all are there, in OUT or in OUT.frames
+beside a film: after Ctrl-C, or worse, the same command goes on after the last.
+
+examples:
+  deepdream zoom photo.jpg -o frames/
+  deepdream zoom photo.jpg -o fall.gif --frames 40 --zoom 1.08
+  deepdream zoom photo.jpg -o fall.mp4 --frames 400 --fps 25 --zoom 1.02
+  deepdream zoom photo.jpg -o eye.webm --mask eye.png --rotation 2
+""",
+    "visualise": """\
+`deepdream classes WORD` finds the names of classes.
+
+examples:
+  deepdream visualise --classes lemon --size 384x384 -o lemon.png
+  deepdream visualise --classes "measuring cup" --thing-size 0.5 -o cups.png
+  deepdream visualise --layers blocks.8 --channels 36 -o channel.png
+  deepdream visualise photo.jpg -o out.png --mask sky.png --classes goldfish
+""",
+    "fool": """\
+`deepdream classes WORD` finds the names of classes.
+
+examples:
+  deepdream fool --classes "king penguin" -o penguin.png
+  deepdream fool --classes lemon --encoding direct --size 224x224 -o lemon.png
 """,
 }
+
+
+#: Jobs that have commands of their own.
+COMMANDS = {"zoom"}
 
 
 class UsageError(Exception):
@@ -119,11 +151,16 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     for job in JOBS.values():
-        usage = f"IN {'' if job.gives == 'report' else '-o OUT '}[--mask M] [more of the below]"
+        if job.kind in COMMANDS:
+            continue
+        source = "IN" if job.needs_picture else "[IN]"
+        usage = f"{source} {'' if job.gives == 'report' else '-o OUT '}[--mask M] [more of the below]"
         run = partial(commands.picture, job.kind)
         add_job(add(run, job.kind, job.help, usage=usage, epilog=EPILOGS.get(job.kind, "")), job)
     usage = "IN -o OUT [--channels-of LAYER] [more of the below]"
     add_catalogue(add(commands.catalogue, usage=usage, epilog=EPILOGS["catalogue"]))
+    usage = "IN -o OUT [--frames N] [--mask M] [more of the below]"
+    add_zoom(add(commands.zoom, usage=usage, epilog=EPILOGS["zoom"]))
     add(commands.classes).add_argument("words", nargs="*", metavar="WORD", help="parts of a name")
     presets_ = add(commands.presets)
     presets_.add_argument("--add", metavar="LINE", help='as in "Wool = dream --layers blocks.8 --channels 36"')
@@ -133,7 +170,7 @@ def parser() -> argparse.ArgumentParser:
         "network", nargs="?", default=PARAMS["network"].default, metavar="NETWORK", help=f"one of {_NAMES}"
     )
     pull = add(commands.pull)
-    pull.add_argument("network", metavar="NETWORK", help=f"one of {_NAMES}")
+    pull.add_argument("network", metavar="NETWORK", help=f"one of {_NAMES}; or timm:NAME")
     pull.add_argument("--weights", metavar="FILE", help="take this file, or the one in this folder, instead")
     params = add(commands.params)
     params.add_argument("kind", nargs="?", default="dream", choices=list(JOBS), help="which kind of job")
@@ -150,9 +187,21 @@ def _help(call: Call) -> int:
     return OK
 
 
-def add_pictures(parser: argparse.ArgumentParser, output: str = "where to write; its suffix says how") -> None:
+def add_pictures(
+    parser: argparse.ArgumentParser, output: str = "where to write; its suffix says how", *, needed: bool = True
+) -> None:
     """The arguments of a command that looks at a picture, and makes one if `output` says where it goes."""
-    parser.add_argument("image", metavar="IN", help="the picture: PNG, JPEG, TIFF or WebP, 8 or 16 bit")
+    about = "the picture: PNG, JPEG, TIFF or WebP, 8 or 16 bit"
+    if needed:
+        parser.add_argument("image", metavar="IN", help=about)
+    else:
+        parser.add_argument("image", metavar="IN", nargs="?", help=f"{about}; without it, a gray one of --size")
+        parser.add_argument(
+            "--size",
+            type=_size,
+            metavar="WxH",
+            help="width and height of a picture from nothing (default 384x384)",
+        )
     if output:
         parser.add_argument("-o", "--output", required=True, metavar="OUT", help=output)
     parser.add_argument(
@@ -165,7 +214,8 @@ def add_pictures(parser: argparse.ArgumentParser, output: str = "where to write;
 
 def add_job(parser: argparse.ArgumentParser, job: Job) -> None:
     """The arguments of a job that looks at a picture, most of them from JOBS."""
-    add_pictures(parser, "" if job.gives == "report" else "where to write; its suffix says how")
+    output = "" if job.gives == "report" else "where to write; its suffix says how"
+    add_pictures(parser, output, needed=job.needs_picture)
     if GUIDE in job.inputs:
         parser.add_argument("--guide", metavar="G", help=f"{GUIDE.help}; a file")
     if job.gives != "report":
@@ -199,7 +249,23 @@ def add_catalogue(parser: argparse.ArgumentParser) -> None:
         "--columns", type=_between(1, 64), default=4, metavar="N",
         help="pictures side by side on the sheet (1 to 64; default %(default)s)",
     )  # fmt: skip
-    add_params(parser, CATALOGUE.values())
+    parser.add_argument(
+        "--kind", choices=list(CATALOGUES), default="dream",
+        help="what is made of the picture: `dream`, or by `invert` what each layer knows of it, with the"
+        " defaults of that command (default %(default)s)",
+    )  # fmt: skip
+    add_params(parser, {**CATALOGUES["invert"], **CATALOGUES["dream"]}.values())
+
+
+def add_zoom(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `zoom`."""
+    add_pictures(parser, "where to write: a folder, or a .gif, .mp4 or .webm")
+    add_params(parser, [FRAMES])
+    parser.add_argument(
+        "--fps", type=_between(1, 60), default=12, metavar="N",
+        help="how many a film shows in a second (1 to 60; default %(default)s)",
+    )  # fmt: skip
+    add_params(parser, JOBS["zoom"].params.values())
 
 
 def add_params(parser: argparse.ArgumentParser, rows: Iterable[Param]) -> None:
@@ -269,6 +335,14 @@ def _between(least: int, most: int) -> Callable[[str], int]:
 
     check.__name__ = "whole number"  # for argparse's messages
     return check
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Width and height as in 640x480, as height and width."""
+    found = re.fullmatch(r"([1-9]\d{0,5})[x×]([1-9]\d{0,5})", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no width and height in pixels such as 640x480")
+    return int(found[2]), int(found[1])
 
 
 def _devices(text: str) -> str:

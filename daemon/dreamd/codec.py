@@ -145,6 +145,16 @@ def read(path: StrPath, *, limit: int = PIXEL_LIMIT) -> Picture:
     return Picture(pixels, _metadata(image, path))
 
 
+def blank(height: int, width: int) -> Picture:
+    """A picture of nothing: middle gray, RGB in 8 bit. Raises DreamError bad_input beyond `PIXEL_LIMIT`."""
+    if height * width > PIXEL_LIMIT:
+        raise DreamError(
+            "bad_input",
+            f"{_size(height, width)} is more than {PIXEL_LIMIT / 1e6:g} megapixels; ask for a smaller picture.",
+        )
+    return Picture(np.full((height, width, 3), 128, np.uint8))
+
+
 def read_mask(path: StrPath, size: tuple[int, int], *, threshold: bool = False) -> Array:
     """The mask in an image file: float32 (H, W), 0..1.
 

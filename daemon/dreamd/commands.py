@@ -13,7 +13,7 @@ from typing import Any
 
 from dreamwire.classes import search, synonyms
 from dreamwire.errors import DreamError
-from dreamwire.networks import CLASSES, find_network
+from dreamwire.networks import CLASSES, find_network, is_of_timm
 from dreamwire.params import JOBS, Param, markdown
 from dreamwire.presets import drop_preset, keep_preset, parse_preset
 from dreamwire.presets import presets as all_presets
@@ -31,8 +31,15 @@ def picture(kind: str, call: Call) -> int:
 
 
 def catalogue(call: Call) -> int:
-    """See what each layer, or each channel of a layer, makes of a picture: a sheet of small dreams."""
+    """See what each layer, or each channel of a layer, makes of a picture, or knows of it: a sheet."""
     from .cataloguing import run  # noqa: PLC0415 - numpy and image files
+
+    return run(call)
+
+
+def zoom(call: Call) -> int:
+    """Dream and zoom, frame after frame: a folder of pictures, a GIF or a video."""
+    from .zooming import run  # noqa: PLC0415 - numpy and image files
 
     return run(call)
 
@@ -96,16 +103,27 @@ def layers(call: Call) -> int:
 
 def pull(call: Call) -> int:
     """Fetch a network's weights, or take them from a file."""
-    row = find_network(call.arguments.network)
-    if call.arguments.weights:
-        from .weights import adopt  # noqa: PLC0415 - what fetching and hashing need
+    name = call.arguments.network
+    label = name if is_of_timm(name) else find_network(name).label
+    with Bar(label) as bar:
 
-        adopt(row, Path(call.arguments.weights))
-    else:
-        with call.client() as client, Bar(row.label) as bar:
-            for event in client.pull(row.name):
-                fraction = event.bytes / event.total if event.total else 0.0
-                bar.show(f"{event.bytes / 1e6:.0f} of {event.total / 1e6:.0f} MB", fraction)
+        def show(fetched: int, total: int) -> None:
+            fraction = fetched / total if total else 0.0
+            bar.show(f"{fetched / 1e6:.0f} of {total / 1e6:.0f} MB" if total else "fetching", fraction)
+
+        if call.arguments.weights:
+            from .weights import adopt, pull_timm  # noqa: PLC0415 - what fetching and hashing need
+
+            file = Path(call.arguments.weights).absolute()
+            if is_of_timm(name):
+                pull_timm(name, progress=show, file=file)
+            else:
+                adopt(find_network(name), file)
+        else:
+            with call.client() as client:
+                for event in client.pull(name):
+                    show(event.bytes, event.total)
+    row = find_network(name)
     call.result({"network": row.name}, f"{row.label} is ready: `deepdream dream IN -o OUT --network {row.name}`.")
     return OK
 

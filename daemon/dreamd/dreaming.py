@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import signal
@@ -25,9 +26,11 @@ from dreamwire.words import where
 
 from . import codec
 from .call import INTERRUPTED, OK, Call
-from .terminal import BAR, Bar, table
+from .terminal import Bar, bar, table
 
 CANCELLED = "Cancelled; no picture was written."
+#: Height and width of a picture from nothing, unless another size is wanted.
+BLANK = 384, 384
 
 Mask = NDArray[np.float32]
 
@@ -40,7 +43,7 @@ def run(call: Call, kind: str) -> int:
         given = {**arguments.preset.params, **given}
     values = validate(kind, given)
     watch = Stopwatch()
-    picture = codec.read(arguments.image)
+    picture = source(arguments)
     size = result_size(values, picture.size)
     if job.gives != "report":
         codec.check_output(arguments.output, size)
@@ -88,6 +91,16 @@ def run(call: Call, kind: str) -> int:
     }
     call.result(summary, _told(job.words.done, size, summary))
     return OK
+
+
+def source(arguments: argparse.Namespace) -> codec.Picture:
+    """The picture named; for what needs none, without one a blank picture of the size wanted."""
+    size = getattr(arguments, "size", None)
+    if arguments.image is None:
+        return codec.blank(*(size or BLANK))
+    if size is not None:
+        raise DreamError("bad_params", f"{arguments.image} has a size of its own; leave out it, or --size.")
+    return codec.read(arguments.image)
 
 
 class Stopwatch:
@@ -250,14 +263,9 @@ def _pixels(frame: Buffer, shape: tuple[int, int, int], dtype: str) -> NDArray[A
 
 
 def bars(classes: Sequence[Mapping[str, Any]]) -> str:
-    """Classes by how probable they are, the bar of one that is certain as long as that of a job that is done."""
-    shares = [each["probability"] for each in classes]
+    """Classes, and how probable they are."""
     return table(
-        [
-            (each["name"], percent(share), "#" * round(BAR * share))
-            for each, share in zip(classes, shares, strict=True)
-        ],
-        "<>",
+        [(each["name"], percent(each["probability"]), bar(each["probability"])) for each in classes], "<>"
     )
 
 

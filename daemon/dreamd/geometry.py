@@ -65,9 +65,10 @@ def _at(axis: int, value: Any) -> int:
 
 def _conv(axis: int, conv: nn.Conv2d) -> Window:
     kernel, stride = conv.kernel_size[axis], conv.stride[axis]
-    if isinstance(conv, SameConv2d):
+    if isinstance(conv, SameConv2d) or type(conv).__name__ == "Conv2dSame":
         # The network is shown sides that its whole stride divides, so this stride divides its own input's.
-        return Window(kernel, stride, same_padding(kernel, stride, size=0)[0])
+        extent = (kernel - 1) * conv.dilation[axis] + 1
+        return Window(kernel, stride, same_padding(extent, stride, size=0)[0], conv.dilation[axis])
     return Window(kernel, stride, _at(axis, conv.padding), conv.dilation[axis])
 
 
@@ -87,6 +88,9 @@ def _avg_pool(axis: int, kernel_size: Any, stride: Any = None, padding: Any = 0,
 SLIDING: dict[object, Callable[..., Window]] = {
     "Conv2d": _conv,
     "SameConv2d": _conv,
+    "Conv2dSame": _conv,  # timm's
+    "ScaledStdConv2d": _conv,
+    "StdConv2d": _conv,
     F.max_pool2d: _max_pool,
     F.avg_pool2d: _avg_pool,
 }
@@ -96,6 +100,9 @@ GLOBAL = {F.adaptive_avg_pool2d, torch.flatten, "flatten", "mean"}
 POINTWISE = {
     "BatchNorm2d", "LayerNorm", "LayerNorm2d", "Linear", F.relu, F.hardtanh, F.hardswish, F.hardsigmoid, F.gelu,
     operator.add, operator.mul, torch.cat, torch.permute,
+    # Of timm's networks.
+    "PReLU", F.relu6, F.leaky_relu, F.elu, F.silu, F.mish, F.sigmoid, torch.sigmoid, "sigmoid", "mul", "permute",
+    operator.truediv, "contiguous",
 }  # fmt: skip
 
 
@@ -121,7 +128,10 @@ def views(traced: Traced, axis: int) -> dict[fx.Node, View]:
         elif node.op in ("call_module", "call_function", "call_method"):
             module = traced.module.get_submodule(node.target) if node.op == "call_module" else None
             kind = node.target if module is None else type(module).__name__
-            inputs = join(seen[source] for source in node.all_input_nodes if source.op != "get_attr")
+            sources = [seen[source] for source in node.all_input_nodes if source in seen]
+            if not sources:  # what is made of weights alone is the same everywhere
+                continue
+            inputs = join(sources)
             if kind in SLIDING:
                 args, kwargs = (node.args[1:], node.kwargs) if module is None else ((module,), {})
                 seen[node] = SLIDING[kind](axis, *args, **kwargs).over(inputs)
@@ -136,16 +146,18 @@ def views(traced: Traced, axis: int) -> dict[fx.Node, View]:
 
 def layers(row: Network) -> dict[str, Layer]:
     """What each layer on offer sees, in the row's order. NotImplementedError where `Layer` cannot say it."""
-    traced = trace(build(row), row.offers)
+    return layers_of(trace(build(row), row.offers))
+
+
+def layers_of(traced: Traced) -> dict[str, Layer]:
+    """The same of a graph on the meta device."""
     along_height, along_width = views(traced, axis=0), views(traced, axis=1)
     ShapeProp(traced.module).propagate(torch.empty(1, 3, SIDE, SIDE, device="meta"))
     found = {}
     for name, node in traced.layers.items():
         view = along_height[node]
         if view != along_width[node] or not view.stride:
-            raise NotImplementedError(
-                f"{row.name} {name} sees {view} along the height, {along_width[node]} along the width"
-            )
+            raise NotImplementedError(f"{name} sees {view} along the height, {along_width[node]} along the width")
         channels, height = node.meta["tensor_meta"].shape[1:3]
         lost = SIDE // view.stride - height
         if name == CLASSES:

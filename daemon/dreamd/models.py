@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from dreamwire.errors import DreamError
-from dreamwire.networks import CLASSES, Network
+from dreamwire.networks import CLASSES, TIMM, Network
 
 
 def same_padding(kernel: int, stride: int, size: int) -> tuple[int, int]:
@@ -183,6 +183,37 @@ def _build_torchvision(name: str) -> nn.Module:
     return net
 
 
+def timm() -> ModuleType:
+    """The library timm. Raises `DreamError` if it is not installed."""
+    _torchvision()
+    try:
+        import timm as module  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise DreamError(
+            "unknown_network",
+            f'Networks of timm need the Python package timm: install it with `"{sys.executable}" -m pip install'
+            f" timm torch=={torch.__version__.partition('+')[0]}`.",
+        ) from error
+    found: ModuleType = module
+    return found
+
+
+def _build_timm(name: str) -> nn.Module:
+    return split_norms(timm().create_model(name.removeprefix(TIMM), pretrained=False))
+
+
+def split_norms(net: nn.Module) -> nn.Module:
+    """timm's BatchNorms with a rectifier inside as the two modules that they are: so they can be folded."""
+    for name, child in net.named_children():
+        if type(child).__name__ == "BatchNormAct2d":
+            norm = nn.BatchNorm2d(child.num_features, child.eps)  # type: ignore[arg-type]
+            norm.load_state_dict(child.state_dict(), strict=False, assign=True)
+            setattr(net, name, nn.Sequential(norm, child.act).train(child.training))  # type: ignore[arg-type]
+        else:
+            split_norms(child)
+    return net
+
+
 @dataclass(frozen=True)
 class _Family:
     """How a network is built by its name, and what a key of its file is called in it (None: not wanted)."""
@@ -194,6 +225,7 @@ class _Family:
 _FAMILIES: Mapping[str, _Family] = {
     "efficientnet_lite": _Family(lambda name: EfficientNetLite(*_LITE_SCALES[name]), _lite_key),
     "torchvision": _Family(_build_torchvision, _torchvision_key),
+    "timm": _Family(_build_timm, lambda key: key),
 }
 
 
@@ -203,7 +235,7 @@ def build(row: Network) -> nn.Module:
         return _FAMILIES[row.family].build(row.name).eval()
 
 
-class _Tracer(fx.Tracer):
+class Tracer(fx.Tracer):
     """Records for every module, containers too, the node of its output, and spells every operation one way."""
 
     def __init__(self) -> None:
@@ -249,7 +281,7 @@ class Traced:
 
 def trace(net: nn.Module, layers: Sequence[str]) -> Traced:
     """The graph of a network in eval mode, from pixels to logits; `layers` names the modules that are layers."""
-    tracer = _Tracer()
+    tracer = Tracer()
     graph = tracer.trace(net)
     module = fx.GraphModule(net, graph)
     nodes = {name: tracer.outputs[name] for name in layers}
@@ -298,7 +330,10 @@ def fold_norms(traced: Traced) -> None:
             continue
         source = node.all_input_nodes[0]
         conv = _called(module, source)
-        if not isinstance(conv, nn.Conv2d) or len(source.users) > 1 or source in layers.values():
+        # Others of timm's convolutions compute with their weights first.
+        if not isinstance(conv, nn.Conv2d) or type(conv) not in (nn.Conv2d, SameConv2d):
+            continue
+        if len(source.users) > 1 or source in layers.values():
             continue
         conv.weight, conv.bias = fuse_conv_bn_weights(
             conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias

@@ -60,7 +60,7 @@ from dreamwire.messages import (
     decode,
     encode,
 )
-from dreamwire.networks import NETWORKS, Network, find_network
+from dreamwire.networks import Network, find_network, is_of_timm, networks
 from dreamwire.params import JOBS, LEAST_GUIDE, LONGEST_GUIDE, find_job, result_size, validate
 
 from . import weights
@@ -502,7 +502,7 @@ class Front:
 
     def _networks(self, client: Client, message: Networks) -> Message:
         loaded = {each["name"] for worker in self._workers for each in worker.status.get("networks", [])}
-        return NetworksAre(networks=tuple(_network_row(row, row.name in loaded) for row in NETWORKS.values()))
+        return NetworksAre(networks=tuple(_network_row(row, row.name in loaded) for row in networks().values()))
 
     def _unload(self, client: Client, message: Unload) -> Message:
         if message.network:
@@ -561,17 +561,17 @@ class Front:
     # Downloads
 
     def _pull(self, client: Client, message: Pull) -> None:
-        row = find_network(message.network)
-        waiting = self._pulls.setdefault(row.name, [])
+        name = message.network if is_of_timm(message.network) else find_network(message.network).name
+        waiting = self._pulls.setdefault(name, [])
         waiting.append((client, message.request))
         if len(waiting) == 1:
-            threading.Thread(target=self._download, args=(row,), daemon=True, name=f"pull {row.name}").start()
+            threading.Thread(target=self._download, args=(name,), daemon=True, name=f"pull {name}").start()
 
-    def _download(self, row: Network) -> None:
+    def _download(self, name: str) -> None:
         """In a thread of its own: fetches a network's weights and reports to the loop."""
 
         def report(message: Message) -> None:
-            self._pulled.put((row.name, message))
+            self._pulled.put((name, message))
             with self._waker_lock, contextlib.suppress(zmq.ZMQError):
                 self._waker.send(b"", zmq.NOBLOCK)
 
@@ -581,17 +581,23 @@ class Front:
             nonlocal told
             if time.monotonic() - told > 0.1 or fetched == total:
                 told = time.monotonic()
-                report(Pulling(network=row.name, bytes=fetched, total=total))
+                report(Pulling(network=name, bytes=fetched, total=total))
+
+        def cancelled() -> bool:
+            return self._ending or not self._pulls.get(name)
 
         try:
-            weights.pull(row, progress=progress, cancelled=lambda: self._ending or not self._pulls.get(row.name))
-            report(Pulled(network=row.name))
+            if is_of_timm(name):
+                weights.pull_timm(name, progress=progress, cancelled=cancelled)
+            else:
+                weights.pull(find_network(name), progress=progress, cancelled=cancelled)
+            report(Pulled(network=name))
         except DreamError as error:
             report(ErrorIs(error=Error.of(error)))
         except weights.PullCancelledError:
-            log.info("pull %s: nobody waits for it any more", row.name)
+            log.info("pull %s: nobody waits for it any more", name)
         except Exception as error:
-            log.exception("pull %s", row.name)
+            log.exception("pull %s", name)
             report(ErrorIs(error=Error("internal", f"The download failed by a fault of the daemon: {error}")))
 
     def _report_pulls(self) -> None:

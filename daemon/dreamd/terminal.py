@@ -29,6 +29,17 @@ def table(rows: Sequence[Sequence[str]], align: str = "") -> str:
     return "\n".join(lines)
 
 
+def bar(share: float) -> str:
+    """A share of 0..1 as a bar, as long as that of a job that is done if it is 1; of # where nothing finer is."""
+    eighths = round(8 * BAR * share)
+    fine = "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+    try:
+        fine.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return "#" * round(BAR * share)
+    return fine
+
+
 class Bar:
     """A progress bar on standard error if that is a terminal; nothing otherwise."""
 

@@ -10,17 +10,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import shutil
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from dreamwire.errors import DreamError
-from dreamwire.networks import Network, Weights
+from dreamwire.networks import Network, Weights, find_network
 from dreamwire.paths import secure_dir, weights_dir
 
 from .download import MIB, Download, Progress, PullCancelledError, check_url, discard, require_space
@@ -123,6 +126,57 @@ def adopt(row: Network, source: Path) -> Path:
             copy.unlink(missing_ok=True)
         discard(_beside(target, ".part"))  # of a pull that was given up
     return target
+
+
+def pull_timm(
+    name: str, *, progress: Progress, cancelled: Callable[[], bool] = lambda: False, file: Path | None = None
+) -> Path:
+    """The same of a network of timm, which a process of its own fetches by timm's means, or takes from `file`.
+
+    How far it is nobody knows until it is there. Raises as `pull`, and `DreamError` unknown_network.
+    """
+    options = ("--weights", str(file)) if file else ()
+    command = (sys.executable, "-m", "dreamd.timm_networks", name, *options)
+    progress(0, 0)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while True:
+            try:
+                output, _ = process.communicate(timeout=0.2)
+                break
+            except subprocess.TimeoutExpired:
+                if cancelled():
+                    process.terminate()
+                    raise PullCancelledError from None
+    if process.returncode:
+        raise DreamError(
+            "download",
+            f"The process that fetches {name} ended with {process.returncode}; the daemon's log says why.",
+        )
+    if error := json.loads(output.splitlines()[-1]).get("error"):
+        raise DreamError(**error)
+    path = require(find_network(name))
+    progress(path.stat().st_size, path.stat().st_size)
+    return path
+
+
+def keep(file: str, write: Callable[[Path], None]) -> Weights:
+    """Has a file of weights written into the cache, whole or not at all; what is to be known of it.
+
+    Raises `DreamError` download if it cannot be.
+    """
+    target = _cached(Weights(file, "", 0.0))
+    copy = _beside(target, ".new")
+    with _storing(target), _locked(_beside(target, ".lock"), lambda: None):
+        try:
+            copy.touch(mode=0o600)
+            write(copy)
+            with copy.open("rb") as written:
+                digest = _sha256(written)
+            size = copy.stat().st_size
+            _place(copy, target)
+        finally:
+            copy.unlink(missing_ok=True)
+    return Weights(file, digest, round(size / MIB, 1))
 
 
 def _fetch(row: Network, progress: Progress, cancelled: Callable[[], bool], stall: float) -> Path:
@@ -237,13 +291,17 @@ def _matches(path: Path, weights: Weights) -> bool:
         key = (weights.sha256, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
         if key in _VERIFIED:
             return True
-        digest = hashlib.sha256()
-        while chunk := file.read(MIB):
-            digest.update(chunk)
-    right = digest.hexdigest().startswith(weights.sha256)
+        right = _sha256(file).startswith(weights.sha256)
     if right:
         _VERIFIED.add(key)
     return right
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(MIB):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _is_file(path: Path) -> bool:
@@ -280,4 +338,15 @@ def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
         os.close(handle)
 
 
-__all__ = ["STALL", "Progress", "PullCancelledError", "adopt", "locate", "pull", "require", "verify"]
+__all__ = [
+    "STALL",
+    "Progress",
+    "PullCancelledError",
+    "adopt",
+    "keep",
+    "locate",
+    "pull",
+    "pull_timm",
+    "require",
+    "verify",
+]

@@ -268,6 +268,7 @@ class Result:
         settings: Settings,
         weights: str,
         replaces: Gimp.Layer | None = None,
+        name: str = "",
     ) -> None:
         """`before` is what was sent of the source, and what the layer shows at first."""
         self.image, self._above = source.image, replaces or source.layer
@@ -278,7 +279,8 @@ class Result:
         kind = Gimp.ImageType.GRAYA_IMAGE if source.layer.is_gray() else Gimp.ImageType.RGBA_IMAGE
         # What a map does not speak of is dark; so laid over the picture, it is as if lit where it does.
         mode = Gimp.LayerMode.MULTIPLY if find_job(settings.kind).gives == "map" else Gimp.LayerMode.NORMAL
-        layer = Gimp.Layer.new(self.image, settings.title, place.width, place.height, kind, 100.0, mode)
+        title = name or settings.title
+        layer = Gimp.Layer.new(self.image, title, place.width, place.height, kind, 100.0, mode)
         self.layer: Gimp.Layer = layer
         layer.set_offsets(place.left, place.top)
         # A soft edge mixes encoded values, as the dream was made, so that the mask falls off as it does there.
@@ -431,9 +433,9 @@ def select(image: Gimp.Image, place: Place, shape: Sequence[int], mask: bytes) -
         channel = Gimp.Channel.new(
             image, "seen", image.get_width(), image.get_height(), 100.0, Gegl.Color.new("white")
         )
-        channel.fill(Gimp.FillType.TRANSPARENT)
         image.insert_channel(channel, None, 0)
         buffer = channel.get_buffer()
+        buffer.clear(Place(0, 0, image.get_width(), image.get_height()).rectangle)
         buffer.set(place.rectangle, "Y u8", frame)
         buffer.flush()
         image.select_item(Gimp.ChannelOps.REPLACE, channel)

@@ -40,7 +40,7 @@ class Chooser:
         choose: Callable[[Entry], None],
     ) -> None:
         self._post, self._choose = post, choose
-        self._given = {name: settings.params[name] for name in KEPT}
+        self._given = {name: settings.params[name] for name in KEPT if name in settings.params}
         self._image = thumbnail(source)
         self._session = Session(post)
         self._page = 0

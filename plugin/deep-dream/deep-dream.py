@@ -21,9 +21,9 @@ except ImportError:
     sys.path.append(str(Path(__file__).absolute().parent / "carried"))
 
 from dreamwire.networks import NETWORKS
-from dreamwire.params import GUIDE, JOBS, Job, Param, find_job
+from dreamwire.params import FRAMES, GUIDE, JOBS, Job, Param, find_job
 from dreamwire.presets import PRESETS
-from settings import MASKS, argument, keeps_mask, shown
+from settings import MASKS, argument, is_sequence, keeps_mask, shown
 
 BINARY = "plug-in-deep-dream"
 MENU = "<Image>/Filters/Deep Dream"
@@ -164,6 +164,8 @@ def add_arguments(procedure: Gimp.Procedure, job: Job) -> None:
         procedure.add_drawable_argument(
             "guide", "Guide", "A layer, of any open image, which the dream becomes like.", True, READWRITE
         )
+    if is_sequence(job.kind):
+        add_argument(procedure, FRAMES, FRAMES.label)
     if keeps_mask(job.kind):
         masks = {name: (text, "") for name, text in MASKS.items()}
         procedure.add_choice_argument(

@@ -22,12 +22,12 @@ from dreamwire.catalogue import Entry
 from dreamwire.classes import synonyms
 from dreamwire.errors import DreamError
 from dreamwire.networks import NETWORKS
-from dreamwire.params import GUIDE, Param, find_job, validate
+from dreamwire.params import FRAMES, GUIDE, Param, find_job, validate
 from dreamwire.presets import Preset, presets
 from own import OwnPresets, picture_of
 from preview import HEIGHT, LivePreview
 from session import Session, advice
-from settings import MASKS, PERSONAL, Settings, argument, keeps_mask, shown
+from settings import MASKS, PERSONAL, Settings, argument, is_sequence, keeps_mask, shown
 from windows import GAP, button, column, init, label, row
 
 PICTURES = Path(__file__).resolve().parent / "pictures"
@@ -87,6 +87,9 @@ class JobDialog:
             complete(dialog.get_widget("classes", GimpUi.LabelEntry).get_entry())
         guide = ["guide"] if GUIDE in find_job(self._kind).inputs else []
         mask = ["mask-as"] if keeps_mask(self._kind) else []
+        if is_sequence(self._kind):
+            self._number(FRAMES)
+            mask = [FRAMES.name, *mask]
         boxes = {
             "head": dialog.fill_box("head", [*head, *guide]),
             "first": dialog.fill_box("first", [*map(argument, first), *mask]),
@@ -155,7 +158,7 @@ class JobDialog:
             made.attach(another, 9, 0, 1, 1)  # beside label and number
         elif row.kind in ("int", "float"):
             made = self._dialog.get_scale_entry(argument(row.name), 1.0)
-            most = min(row.usual, row.maximum)
+            most = min(max(row.usual, float(row.default)), row.maximum)
             if row.kind == "float":
                 made.set_increments((most - row.minimum) / 100, (most - row.minimum) / 10)
                 made.set_digits(4 if most < 1 else 2)
@@ -241,13 +244,16 @@ class JobDialog:
             self._config.set_property("preset", "")
         if keeps_mask(self._kind):
             self._config.set_property("mask-as", settings.mask)
+        if is_sequence(self._kind):
+            self._config.set_property(FRAMES.name, settings.frames)
         for name in self._rows:
             self._config.set_property(argument(name), settings.params[name])
 
     def _settings(self) -> Settings:
         given = {name: self._config.get_property(argument(name)) for name in self._rows}
         mask = self._config.get_property("mask-as") if keeps_mask(self._kind) else next(iter(MASKS))
-        return Settings.of(given, mask, self._kind)
+        frames = self._config.get_property(FRAMES.name) if is_sequence(self._kind) else FRAMES.default
+        return Settings.of(given, mask, self._kind, int(frames))
 
     def _guide(self) -> Pixels | None:
         return guide_pixels(self._config.get_property("guide")) if GUIDE in find_job(self._kind).inputs else None
@@ -318,9 +324,10 @@ def complete(entry: Gtk.Entry) -> None:
 
 
 def _matches(completion: Gtk.EntryCompletion, _key: str, place: Gtk.TreeIter) -> bool:
-    words = completion.get_entry().get_text().rpartition("+")[2].lower().split()
-    known = completion.get_model().get_value(place, 1).lower()
-    return bool(words) and all(word in known for word in words)
+    typed = completion.get_entry().get_text().rpartition("+")[2].strip().lower()
+    name, known = (completion.get_model().get_value(place, each).lower() for each in (0, 1))
+    # What is there as a whole needs no offer.
+    return bool(typed) and typed != name and all(word in known for word in typed.split())
 
 
 def _complete(completion: Gtk.EntryCompletion, names: Gtk.TreeModel, place: Gtk.TreeIter) -> bool:

@@ -16,20 +16,21 @@ gi.require_version("Gimp", "3.0")
 from gi.repository import Gimp
 
 from canvas import Enlarged, Pixels, RefusalError, Result, Source, guide_pixels, layer_of, origin, source_of
-from dreamwire.client import JobCancelledError
+from dreamwire.client import Image, JobCancelledError
 from dreamwire.crop import Box
 from dreamwire.messages import Array, Buffer, Done, Message, Preview, PreviewIs, Progress
 from dreamwire.networks import NETWORKS
-from dreamwire.params import find_job
+from dreamwire.params import FRAMES, Value, find_job
 from dreamwire.presets import find_preset
 from dreamwire.reports import told
 from dreamwire.words import where
+from dreamwire.zoom import of_frame, pasted
 from loop import Loop
 from session import Dream, Session
-from settings import MASKS, Settings, argument, keeps_mask, remember, remembered, shown
+from settings import MASKS, Settings, argument, is_sequence, keeps_mask, remember, remembered, shown
 
 #: Milliseconds between two frames on the canvas, and pixels along the longer side of each.
-FRAMES = Preview(interval_ms=250, max_side=2048)
+PREVIEWS = Preview(interval_ms=250, max_side=2048)
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ def look(call: Call) -> Made:
     wanted = SeeingWindow(sources[0], settings, loop.post).ask()
     if wanted is None:
         sources[0].close()
+        if not call.image.is_valid():
+            raise CancelledError  # GIMP would keep the settings in it
         return Made([], [{}])
     return Made([], _run(call, sources, wanted, loop).infos)
 
@@ -159,9 +162,10 @@ def given(kind: str, config: Gimp.ProcedureConfig, base: Settings | None = None)
         if value != find_job(kind).params[name].default:
             params[name] = value
     mask = config.get_property("mask-as") if keeps_mask(kind) else next(iter(MASKS))
+    frames = config.get_property(FRAMES.name) if is_sequence(kind) else FRAMES.default
     if base is not None and mask == next(iter(MASKS)):
         mask = base.mask
-    return Settings.of(params, mask, kind)
+    return Settings.of(params, mask, kind, int(frames))
 
 
 def _sources(drawables: Sequence[Gimp.Drawable]) -> list[Source]:
@@ -206,7 +210,8 @@ def _run(
     if call.interactive:
         # Before the run: a cancelled run, or one that GIMP kills, loses no settings.
         remember(settings)
-    run = Run(call, sources, settings, loop, replaces)
+    made = Film if is_sequence(settings.kind) else Run
+    run = made(call, sources, settings, loop, replaces)
     session = session or Session(loop.post, run.starting)
     try:
         return run.made(session)
@@ -260,6 +265,8 @@ class Run:
             self._loop.run()
             if self._error is None and not self._call.interactive:
                 self._insert(self._done)
+            elif self._error is None:
+                self._tell()
         except BaseException:
             self._drop()
             raise
@@ -271,9 +278,14 @@ class Run:
             Gimp.progress_end()
         if self._error is not None:
             raise self._error
-        if self._call.interactive and (sentences := [each for info in self._infos for each in told(info)]):
-            Gimp.message("\n".join(sentences))
         return Made([result.layer for result in self._done], self._infos)
+
+    def _tell(self) -> None:
+        """Says what was reached: a line in the image's window, or more of them in one of their own."""
+        sentences = [each for info in self._infos for each in told(info)]
+        if sentences:
+            # As long as there is progress, GIMP puts a line beside it.
+            Gimp.message("\n".join(sentences))
 
     def starting(self) -> None:
         """There was no daemon: one is being started."""
@@ -288,13 +300,16 @@ class Run:
         source, (pixels, mask) = self._jobs.pop(0)
         source.check()
         self._result = self._result_of(source, pixels)
+        self._submit(self._settings.sent, pixels.image, mask)
+
+    def _submit(self, params: Mapping[str, Value], image: Image, mask: Pixels | None) -> None:
         self._dream = self._session.dream(
             Dream(
                 self,
-                self._settings.sent,
-                pixels.image,
+                params,
+                image,
                 None if mask is None else mask.image,
-                FRAMES if self._call.interactive else None,
+                PREVIEWS if self._call.interactive else None,
                 self._settings.kind,
                 None if self._guide is None else self._guide.image,
             )
@@ -389,3 +404,59 @@ class Run:
         Gimp.progress_update(fraction)
         if self._window is not None:
             self._window.show_progress(text, fraction)
+
+
+class Film(Run):
+    """Makes sequences of frames, each made of the one before.
+
+    With somebody looking on, the layer shows one after another; when all are there, or on a stop, those before it
+    are put below it, as a second step of undo. Otherwise all are inserted as one.
+    """
+
+    _number = 0
+
+    def _next(self) -> None:
+        self._source, (self._pixels, self._mask) = self._jobs[0]
+        self._image = self._pixels.image
+        self._earlier: list[Result] = []
+        self._number = 0
+        super()._next()
+
+    def _submit(self, params: Mapping[str, Value], image: Image, mask: Pixels | None) -> None:
+        self._number += 1
+        super()._submit(of_frame(params, self._number + 1), image, mask)
+
+    def on_done(self, done: Done) -> None:
+        if self._stopped or self._number + 1 >= self._settings.frames or self._untroubled() is None:
+            before, self._earlier = self._earlier[::-1], []
+            whole = self._untroubled() is not None
+            super().on_done(done)
+            if whole:
+                self._finish(before)
+            return
+        frame, array = done.frames[0], done.outputs[0]
+        name = f"{self._settings.title}, {self._number + 1}"
+        earlier = Result(self._source, self._pixels, self._settings, self._weights, name=name)
+        earlier.show(done.box, bytes(frame), array.shape, array.dtype)
+        self._earlier.append(earlier)
+        self._image = pasted(self._image, done.box, frame)
+        self._submit(self._settings.sent, self._image, self._mask)
+
+    def _finish(self, before: Sequence[Result]) -> None:
+        """Puts the frames before the last one, which is there, below it."""
+        if self._call.interactive:
+            self._insert(before)
+        self._done += before
+
+    def _drop(self) -> None:
+        for result in self._earlier:
+            result.discard()
+        self._earlier = []
+        super()._drop()
+
+    def _show(self, text: str, fraction: float) -> None:
+        if self._number:
+            steps = self._settings.frames - 1
+            text = f"frame {self._number + 1} of {steps + 1}, {text}"
+            fraction = (self._number - 1 + fraction) / steps
+        super()._show(text, fraction)

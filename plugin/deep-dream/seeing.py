@@ -9,12 +9,13 @@ from typing import Any
 
 import gi
 
+gi.require_version("Gimp", "3.0")
 gi.require_version("GimpUi", "3.0")
 gi.require_version("Gtk", "3.0")
 gi.require_version("GdkPixbuf", "2.0")
-from gi.repository import GdkPixbuf, GimpUi, GLib, Gtk
+from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, Gtk
 
-from canvas import Source, select
+from canvas import RefusalError, Source, select
 from dreamwire.messages import Done, Message, Progress
 from dreamwire.networks import NETWORKS
 from dreamwire.params import defaults
@@ -99,9 +100,9 @@ class SeeingWindow:
         self._select = button("_Select it", self._selected, "Makes what is lit GIMP's selection, to dream there.")
         self._show = button("_Map it", self._mapped, "A new layer, bright where the network sees it.")
         self._able(False)
-        share = row(label("Least"), self._share)
+        share = row(label("Threshold"), self._share)
         share.set_child_packing(self._share, True, True, 0, Gtk.PackType.START)
-        share.set_tooltip_text("How much must speak for it where it is selected.")
+        share.set_tooltip_text("How strongly it must be seen where it is selected.")
         network = row(label("Network"), self._network)
         network.set_child_packing(self._network, True, True, 0, Gtk.PackType.START)
         hint = label("Choose one to see where it is.", width=44)
@@ -207,7 +208,13 @@ class SeeingWindow:
 
     def _selected(self) -> None:
         assert self._map is not None  # noqa: S101 - as above
+        try:
+            self._source.check()
+        except RefusalError as error:
+            self._said.set_text(str(error))
+            return
         select(self._source.image, self._source.region, self._map[0], self._lit())
+        Gimp.displays_flush()
         self._dialog.response(Gtk.ResponseType.CLOSE)
 
     def _mapped(self) -> None:

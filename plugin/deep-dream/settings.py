@@ -17,7 +17,7 @@ from typing import Any
 from dreamwire import __version__, paths
 from dreamwire.errors import DreamError
 from dreamwire.networks import NETWORKS
-from dreamwire.params import PARAMS, Value, defaults, enlargement, find_job, validate, what
+from dreamwire.params import FRAMES, PARAMS, Value, defaults, enlargement, find_job, validate, what
 from dreamwire.presets import Preset, parse_preset, preset_of
 
 #: What plain data from a file can be other than it should: no JSON, nested without end, of other kinds.
@@ -40,6 +40,11 @@ def shown(kind: str) -> tuple[str, ...]:
     return tuple(name for name in find_job(kind).params if name != "edge")
 
 
+def is_sequence(kind: str) -> bool:
+    """Whether a job of this kind makes the next of several frames."""
+    return kind == "zoom"
+
+
 def keeps_mask(kind: str) -> bool:
     """Whether a result of this kind lies over what it came from and may keep the selection in its alpha."""
     params = find_job(kind).params
@@ -48,17 +53,27 @@ def keeps_mask(kind: str) -> bool:
 
 @dataclass(frozen=True)
 class Settings:
-    """What to do: parameters of a kind of job by name, all of them, and how the mask is kept."""
+    """What to do: parameters of a kind of job by name, all of them, and how the mask is kept.
+
+    `frames` is how long a sequence is made, if it is one.
+    """
 
     params: Mapping[str, Value]
     mask: str = "layer-mask"
     kind: str = "dream"
+    frames: int = int(FRAMES.default)
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], mask: str = "layer-mask", kind: str = "dream") -> Settings:
+    def of(
+        cls,
+        given: Mapping[str, Any],
+        mask: str = "layer-mask",
+        kind: str = "dream",
+        frames: int = int(FRAMES.default),
+    ) -> Settings:
         """From some parameters; raises `DreamError` as `validate` does."""
         params = {name: value for name, value in given.items() if name in shown(kind)}
-        return cls(validate(kind, params), mask, kind)
+        return cls(validate(kind, params), mask, kind, int(FRAMES.check(frames)))
 
     @classmethod
     def usual(cls, kind: str) -> Settings:
@@ -120,6 +135,7 @@ class Origin:
             "kind": self.settings.kind,
             "params": dict(self.settings.params),
             "mask": self.settings.mask,
+            "frames": self.settings.frames,
             "weights_sha256": self.weights,
             "source": self.source,
         }
@@ -130,7 +146,9 @@ class Origin:
         """From a parasite's bytes; raises `DreamError` bad_params for what this version cannot read."""
         try:
             plain = json.loads(data)
-            settings, source = Settings.of(plain["params"], plain["mask"], plain["kind"]), plain["source"]
+            frames = plain.get("frames", FRAMES.default)
+            settings = Settings.of(plain["params"], plain["mask"], plain["kind"], frames)
+            source = plain["source"]
             if settings.mask not in MASKS or not isinstance(source, int) or not 0 <= source < 2**32:
                 raise ValueError
             return cls(settings, source, str(plain["weights_sha256"]))
@@ -145,7 +163,8 @@ def remember(settings: Settings) -> None:
     folder = paths.config_dir()
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        plain = _kept() | {settings.kind: {"params": dict(settings.params), "mask": settings.mask}}
+        last = {"params": dict(settings.params), "mask": settings.mask, "frames": settings.frames}
+        plain = _kept() | {settings.kind: last}
         with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
             json.dump(plain, file, indent=1)
         Path(file.name).replace(folder / LAST)
@@ -155,7 +174,8 @@ def remembered(kind: str = "dream") -> Settings | None:
     """The settings last used for a kind of job; None if there are none that this version understands."""
     try:
         plain = _kept()[kind]
-        return Settings.of(plain["params"], plain["mask"] if plain["mask"] in MASKS else "layer-mask", kind)
+        mask = plain["mask"] if plain["mask"] in MASKS else "layer-mask"
+        return Settings.of(plain["params"], mask, kind, plain.get("frames", FRAMES.default))
     except (DreamError, *MALFORMED):
         return None
 

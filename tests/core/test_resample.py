@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dreamd.core.resample import enlarged, lanczos, linear
+from dreamd.core.resample import enlarged, lanczos, linear, zoomed
 
 SCALES = [Fraction(2), Fraction(3, 2), Fraction(7, 3), Fraction(11, 10), Fraction(8)]
 
@@ -64,3 +64,26 @@ def test_a_plain_colour_stays_plain_and_a_mask_in_its_range(scale: Fraction) -> 
 
 def test_a_single_pixel_is_enlarged() -> None:
     assert torch.allclose(lanczos(torch.full((3, 1, 1), 2.5), Fraction(4)), torch.full((3, 4, 4), 2.5))
+
+
+def test_zoomed_by_nothing_is_as_it_was() -> None:
+    image = torch.rand(3, 17, 12, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(zoomed(image, 1.0), image, rtol=0, atol=1e-6)
+
+
+def test_zooming_keeps_the_centre_and_turns_clockwise() -> None:
+    image = torch.rand(3, 15, 15, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(zoomed(image, 1.5, 30)[:, 7, 7], image[:, 7, 7], rtol=0, atol=1e-6)
+    torch.testing.assert_close(zoomed(image, 1.0, 90), image.rot90(-1, (1, 2)), rtol=0, atol=1e-5)
+
+
+def test_zooming_stretches_what_is_in_the_middle() -> None:
+    ramp = torch.linspace(0, 1, 41).expand(1, 20, 41)
+    expected = 0.5 + (torch.arange(41) - 20) / 80
+    torch.testing.assert_close(zoomed(ramp, 2.0)[0, 10, 4:-4], expected[4:-4], rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 45.0])
+def test_what_is_plain_stays_plain_and_a_single_pixel_too(degrees: float) -> None:
+    torch.testing.assert_close(zoomed(torch.full((2, 3, 30), 0.3), 1.2, degrees), torch.full((2, 3, 30), 0.3))
+    torch.testing.assert_close(zoomed(torch.full((1, 1, 1), 0.3), 1.2, degrees), torch.full((1, 1, 1), 0.3))

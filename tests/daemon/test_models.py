@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dreamd import models
+from dreamd.kinds import KINDS, Task, saliency
 from dreamwire.errors import DreamError
 from dreamwire.networks import CLASSES, NETWORKS, Network
+from dreamwire.params import validate
 
 CPU = torch.device("cpu")
 LITE = [row for row in NETWORKS.values() if row.family == "efficientnet_lite"]
@@ -91,7 +94,7 @@ def randomised(row: Network) -> nn.Module:
     """A network in float64 with random weights and BatchNorm statistics that keep the activations near 1."""
     net = models.build(row)
     if row.name == "vgg16":
-        net.classifier = nn.Linear(512 * 7 * 7, 10)  # the published one would be a gigabyte
+        net.classifier = nn.Linear(512 * 7 * 7, 1000)  # the published one would be a gigabyte
     net = net.double().to_empty(device=CPU).requires_grad_(False)
     torch.manual_seed(0)
     for name, tensor in net.state_dict().items():
@@ -174,6 +177,31 @@ def test_gradients_reach_the_pixels_and_nothing_else(pair: Pair) -> None:
     assert pixels.grad is not None
     assert_near(pixels.grad, pair.gradient)
     assert not any(weights.requires_grad for weights in pair.net.traced.module.parameters())
+
+
+def another(name: str) -> models.LoadedNetwork:
+    raise AssertionError(f"nobody asked for {name}")
+
+
+@pytest.mark.parametrize("method", ["cam", "gradient"])
+def test_every_network_can_be_asked_what_it_sees_and_where(
+    pair: Pair, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As large as these networks want it, it would take minutes.
+    monkeypatch.setattr(saliency, "SCALES", (1.0,))
+    net = copy.copy(pair.net)
+    net.row = replace(net.row, classes_at=48)
+    params = validate("saliency", {"network": net.row.name, "samples": 1, "method": method})
+    mask = torch.zeros(96, 96)
+    mask[20:70, 10:90] = 1
+    task = Task(params, pair.pixels[0].float(), mask, net, 1024, another)
+    shares = task.probabilities()
+    assert shares.shape == (1000,)
+    assert float(shares.sum()) == pytest.approx(1, abs=1e-5)
+    *_, progress = KINDS["saliency"].run(task)
+    assert progress.picture().shape == (1, 50, 80)
+    assert float(progress.picture().max()) == 1
+    assert KINDS["saliency"].report(task, task.source)["looked_for"][0]["number"] == int(shares.argmax())
 
 
 def test_no_batch_norm_is_left_behind_a_convolution(pair: Pair) -> None:

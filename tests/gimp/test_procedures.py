@@ -26,7 +26,7 @@ def test_every_parameter_is_an_argument_by_name_and_the_new_layer_is_returned(la
     """)
     names = [name.replace("_", "-") for name in find_job("dream").params if name != "edge"]
     assert arguments == ["run-mode", "image", "drawables", "preset", *names, "guide", "mask-as"]
-    assert values == ["layer"]
+    assert values == ["layer", "report"]
 
 
 def test_an_unknown_preset_is_refused_with_what_is_like_it(lab: Lab) -> None:

@@ -15,18 +15,24 @@ from real_daemon import Daemon
 from real_gimp import Gimp, GimpError, wait_for
 
 #: The keys given to the menu's entries.
-DREAM, AGAIN, DEEPER, REDREAM, NETWORKS, ABOUT, DOCKS = (f"<Primary><Alt>{key}" for key in "daprnbh")
+DREAM, AGAIN, DEEPER, REDREAM, SEE, ENLARGE, ADVERSARIAL, NETWORKS, ABOUT, DOCKS = (
+    f"<Primary><Alt>{key}" for key in "daprwgknbh"
+)
 KEYS = {
     "plug-in-deep-dream": DREAM,
     "plug-in-deep-dream-again": AGAIN,
     "plug-in-deep-dream-deeper": DEEPER,
     "plug-in-deep-dream-redream": REDREAM,
+    "plug-in-deep-dream-classify": SEE,
+    "plug-in-deep-dream-enlarge": ENLARGE,
+    "plug-in-deep-dream-adversarial": ADVERSARIAL,
     "plug-in-deep-dream-networks": NETWORKS,
     "plug-in-deep-dream-about": ABOUT,
     "windows-hide-docks": DOCKS,
 }
 #: Titles of windows.
 MAIN, DIALOG, RUNNING = "GIMP$|^GNU Image", "^Deep Dream$", "^Dreaming$"
+SEEING, LOOKING, ENLARGING, ATTACK = "^What Does It See", "^Choose by Looking$", "^Enlarge$", "^Adversarial"
 #: A dream of a second or two, and one that goes on until it is ended.
 BRIEF = {"layers": "blocks.4", "octaves": 2, "steps": 3}
 ENDLESS = {"layers": "blocks.4", "octaves": 2, "steps": 1000}
@@ -81,7 +87,8 @@ class Desk:
         wait_for(self._closed, "a desk without windows of ours", lambda: self.gimp.words)
 
     def _closed(self) -> bool:
-        left = [window for title in (DIALOG, RUNNING) for window in self.gimp.windows(title)]
+        titles = DIALOG, RUNNING, SEEING, LOOKING, ENLARGING, ATTACK
+        left = [window for title in titles for window in self.gimp.windows(title)]
         for window in left:
             with contextlib.suppress(GimpError):  # it may go by itself just now
                 self.gimp.press("Escape", window=window)

@@ -122,8 +122,8 @@ def select(image, left, top, width, height, feather=0):
     Gimp.context_set_feather(False)
 
 
-def call(drawables, procedure=DREAM, **arguments):
-    """Runs a procedure; the new layer, or a RuntimeError with GIMP's message."""
+def values_of(drawables, procedure, arguments):
+    """What a procedure returns, or a RuntimeError with GIMP's message."""
     pdb = Gimp.get_pdb()
     config = pdb.lookup_procedure(procedure).create_config()
     config.set_property("image", drawables[0].get_image())
@@ -133,7 +133,17 @@ def call(drawables, procedure=DREAM, **arguments):
     values = pdb.lookup_procedure(procedure).run(config)
     if values.index(0) != Gimp.PDBStatusType.SUCCESS:
         raise RuntimeError(pdb.get_last_error())
-    return values.index(1)
+    return [values.index(place) for place in range(1, values.length())]
+
+
+def call(drawables, procedure=DREAM, **arguments):
+    """Runs a procedure; the new layer, or a RuntimeError with GIMP's message."""
+    return values_of(drawables, procedure, arguments)[0]
+
+
+def report(drawables, procedure=DREAM, **arguments):
+    """Runs a procedure; what it tells of what was reached."""
+    return json.loads(values_of(drawables, procedure, arguments)[-1])
 
 
 def dream(*drawables, **arguments):
@@ -272,7 +282,7 @@ class Onlooker:
 
     does = None
 
-    def __init__(self, title, stop, cancel):
+    def __init__(self, doing, title, stop, cancel):
         self.stop, self.cancel = stop, cancel
 
     def can_stop(self):
@@ -297,7 +307,7 @@ def onlooked(layers, does, action="make", **arguments):
         config.set_property(name.replace("_", "-"), value)
     called = ours.runs.Call("dream", None, Gimp.RunMode.WITH_LAST_VALS, layers[0].get_image(), layers, config)
     try:
-        return getattr(ours.runs, action)(called), ""
+        return getattr(ours.runs, action)(called).layers, ""
     except Exception as error:
         return [], f"{type(error).__name__}: {error}"
 

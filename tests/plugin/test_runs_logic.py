@@ -20,6 +20,7 @@ Event = Callable[[Dream], object]
 
 SETTINGS = Settings.of({})
 NAME = SETTINGS.title
+ZOOM = Settings.of({}, kind="zoom").title
 
 
 @dataclass
@@ -61,7 +62,11 @@ class Studio:
     def window(self) -> Onlooker:
         return self.windows[-1]
 
-    def run(self, *scripts: Sequence[Event], looks_on: bool = True) -> Any:
+    def film(self, *scripts: Sequence[Event], frames: int = 4, looks_on: bool = True) -> Any:
+        """Makes a film of the first layer, a script for each frame; the new ones."""
+        return self.run(*scripts, looks_on=looks_on, frames=frames)
+
+    def run(self, *scripts: Sequence[Event], looks_on: bool = True, frames: int = 0) -> Any:
         """Dreams as many layers as there are scripts; the new ones."""
         modes, loop, left = self.fake.fake_gimp.RunMode, self.fake.loop.Loop(), list(scripts)
 
@@ -71,11 +76,13 @@ class Studio:
                 loop.post(lambda event=event: event(dream))
             return dream
 
-        layers = self.layers[: len(scripts)]
+        layers = self.layers[: 1 if frames else len(scripts)]
+        make = self.fake.runs.Film if frames else self.fake.runs.Run
+        settings = Settings.of({}, kind="zoom", frames=frames) if frames else SETTINGS
         mode = modes.WITH_LAST_VALS if looks_on else modes.NONINTERACTIVE
         call = self.fake.runs.Call("dream", None, mode, self.image, layers, self.fake.fake_gimp.ProcedureConfig())
         sources = [self.fake.canvas.Source(layer) for layer in layers]
-        return self.fake.runs.Run(call, sources, SETTINGS, loop).made(SimpleNamespace(dream=dream)).layers
+        return make(call, sources, settings, loop).made(SimpleNamespace(dream=dream)).layers
 
 
 @pytest.fixture
@@ -201,3 +208,42 @@ def test_what_goes_wrong_in_the_plug_in_itself_ends_the_dream(studio: Studio) ->
         studio.run([frame, breaks])
     assert studio.tree == ["second", "first"]
     assert not studio.window.open
+
+
+# Films
+
+
+def test_a_film_shows_each_frame_in_one_layer_and_puts_all_below_it_at_last(studio: Studio) -> None:
+    seen = []
+    made = studio.film([frame, done], [frame, lambda _: seen.append(studio.tree), done], [done])
+    assert seen == [["second", ZOOM, "first"]]
+    assert studio.tree == ["second", ZOOM, f"{ZOOM}, 3", f"{ZOOM}, 2", "first"]
+    assert [each.get_name() for each in made] == [ZOOM, f"{ZOOM}, 3", f"{ZOOM}, 2"]
+    assert len(studio.image.undo) == 2
+
+
+def test_each_frame_of_a_film_is_made_of_the_one_before_with_a_seed_of_its_own(studio: Studio) -> None:
+    studio.film([done], [done], [done])
+    first, *others = [bytes(dream.image.pixels) for dream in studio.dreams]
+    assert set(first) != {200}
+    assert [set(each) for each in others] == [{200}, {200}]
+    assert [dream.params["seed"] for dream in studio.dreams] == [2, 3, 4]
+
+
+def test_a_film_that_nobody_looks_at_comes_as_one_step(studio: Studio) -> None:
+    studio.film([done], [done], [done], looks_on=False)
+    assert studio.tree == ["second", ZOOM, f"{ZOOM}, 3", f"{ZOOM}, 2", "first"]
+    assert len(studio.image.undo) == 1
+
+
+def test_a_film_that_is_stopped_keeps_the_frames_that_there_are(studio: Studio) -> None:
+    studio.film([done], [done, lambda _: None], [lambda _: studio.window.stop(), ends_as_wished], frames=9)
+    assert studio.tree == ["second", ZOOM, f"{ZOOM}, 3", f"{ZOOM}, 2", "first"]
+
+
+def test_a_film_that_is_cancelled_or_fails_leaves_nothing(studio: Studio) -> None:
+    with pytest.raises(studio.fake.runs.CancelledError):
+        studio.film([done], [frame, lambda _: studio.window.cancel(), ends_as_wished])
+    with pytest.raises(DreamError, match="no memory left"):
+        studio.film([done], [fails], looks_on=False)
+    assert studio.tree == ["second", "first"]

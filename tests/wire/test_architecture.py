@@ -36,7 +36,7 @@ LAYERS = {
         layers="sockets header",
     ),
     "header": Layer("dreamwire.messages", layers="wire", packages="msgpack"),
-    "sequences": Layer("dreamwire.catalogue", layers="wire header"),
+    "sequences": Layer("dreamwire.catalogue dreamwire.zoom", layers="wire header"),
     "sockets": Layer("dreamwire.transport", layers="wire", packages="zmq"),
     # The plug-in: only `canvas` touches Gegl's pixels, only `dialog` and `windows` GTK.
     "talk": Layer("session settings", layers="wire header"),
@@ -44,11 +44,12 @@ LAYERS = {
     "windows": Layer(
         "choosing dialog own preview seeing windows", layers="wire header talk canvas sequences", packages="gi"
     ),
-    "plugin": Layer("deep-dream runs", layers="wire header talk canvas windows", packages="gi msgpack"),
+    "plugin": Layer("deep-dream runs", layers="wire header sequences talk canvas windows", packages="gi msgpack"),
     "core": Layer(
         "dreamd.core dreamd.core.dream dreamd.core.gradient dreamd.core.measure dreamd.core.objectives"
         " dreamd.core.plan dreamd.core.progress dreamd.core.pyramid dreamd.core.region dreamd.core.resample"
-        " dreamd.core.windows dreamd.core.adversarial dreamd.core.classifier dreamd.core.saliency",
+        " dreamd.core.windows dreamd.core.adversarial dreamd.core.classifier dreamd.core.saliency"
+        " dreamd.core.invert dreamd.core.palette dreamd.core.fool dreamd.core.texture dreamd.core.visualise",
         packages="torch",
     ),
     "common": Layer(
@@ -56,13 +57,14 @@ LAYERS = {
         layers="wire header",
     ),
     "worker": Layer(
-        "dreamd.devices dreamd.geometry dreamd.models dreamd.pixels dreamd.run dreamd.worker",
+        "dreamd.devices dreamd.geometry dreamd.models dreamd.pixels dreamd.run dreamd.timm_networks dreamd.worker",
         layers="wire header common core kinds",
-        packages="torch torchvision zmq",
+        packages="timm torch torchvision zmq",
     ),
     "kinds": Layer(
         "dreamd.kinds dreamd.kinds.adversarial dreamd.kinds.classify dreamd.kinds.dream dreamd.kinds.enlarge"
-        " dreamd.kinds.saliency dreamd.kinds.task",
+        " dreamd.kinds.fool dreamd.kinds.invert dreamd.kinds.saliency dreamd.kinds.task dreamd.kinds.visualise"
+        " dreamd.kinds.zoom",
         layers="wire core worker",
         packages="torch",
     ),
@@ -73,9 +75,9 @@ LAYERS = {
         packages="zmq",
     ),
     "images": Layer("dreamd.codec dreamd.exif dreamd.sample", layers="wire", packages="numpy pyvips"),
-    "sheets": Layer("dreamd.sheet", layers="wire images", packages="numpy PIL"),
+    "sheets": Layer("dreamd.film dreamd.sheet", layers="wire images", packages="numpy PIL"),
     "dreaming": Layer(
-        "dreamd.cataloguing dreamd.dreaming",
+        "dreamd.cataloguing dreamd.dreaming dreamd.zooming",
         layers="wire header sequences common images sheets command",
         packages="numpy",
     ),

@@ -67,9 +67,28 @@ def test_every_parameter_belongs_to_a_job() -> None:
     assert set(PARAMS) == {name for job in JOBS.values() for name in job.params}
 
 
+#: What a kind of job cannot do without.
+NEEDED = {"adversarial": {"classes": "espresso"}}
+
+
 @pytest.mark.parametrize("kind", JOBS)
 def test_defaults_are_what_nothing_is_validated_to(kind: str) -> None:
-    assert defaults(kind) == validate(kind, {})
+    found = {"layers": ""} if find_job(kind).layer else {}
+    assert defaults(kind) == validate(kind, NEEDED.get(kind, {})) | found | dict.fromkeys(NEEDED.get(kind, ()), "")
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_enlarging_asks_a_layer_that_draws_no_things_unless_others_are_named(network: str) -> None:
+    layer = str(validate("enlarge", {"network": network})["layers"])
+    assert NETWORKS[network].layers[layer].field <= 28
+    assert validate("enlarge", {"classes": "tabby"})["layers"] == ""
+    assert validate("enlarge", {"layers": "blocks.4"})["layers"] == "blocks.4"
+
+
+def test_nothing_is_rebuilt_from_what_a_layer_is_not_to_know() -> None:
+    with pytest.raises(DreamError, match="weights above 0") as caught:
+        validate("invert", {"layers": "blocks.4+blocks.2*-1"})
+    assert caught.value.code == "bad_params"
 
 
 def test_an_unknown_job_is_refused_with_those_there_are() -> None:

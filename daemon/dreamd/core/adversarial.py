@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -57,33 +58,33 @@ def attack(classifier: Classifier, source: Tensor, mask: Tensor, settings: Setti
     `EmptyRegionError`, and `OutOfReachError` at the end.
     """
     mask, region = region_of(mask)
-    base = source[region.index]
+    picture, base = source.clone(), source[region.index]
     room = (settings.epsilon * mask[region.index]).floor()
     up = torch.minimum(room, _steps(base.clamp(min=1) - base))
-    down = torch.minimum(room, _steps(base - base.clamp(max=0)))
+    down = -torch.minimum(room, _steps(base - base.clamp(max=0)))
+    free = up > down
     change, norm = torch.zeros_like(base), NORM
-    found, smallest, best, first = base, math.inf, 0.0, 0.0
+    found, smallest, best, first = change, math.inf, 0.0, 0.0
     for step in range(settings.steps):
-        tried = torch.maximum(torch.minimum(change.round(), up), -down)
-        picture = source.clone()
-        picture[region.index] = base + tried / WHITE
+        tried = change.round().clamp_(down, up)
+        picture[region.index] = _changed(base, tried)
         shares = classifier.scores(picture).softmax(0)
         share = float(shares[settings.target])
         reached = int(shares.argmax()) == settings.target and share >= settings.confidence
         best, first = max(best, share), first or share
         if smallest == math.inf or (reached and _size(tried) < smallest):
-            found, smallest = picture[region.index], _size(tried) if reached else math.inf
-        yield Progress.of_step(step + 1, settings.steps, region, found.clone, rise([first], [best]))
+            found, smallest = tried, _size(tried) if reached else math.inf
+        so_far = partial(_changed, base, found)
+        yield Progress.of_step(step + 1, settings.steps, region, so_far, rise([first], [best]))
         if smallest == 0:
             return
         # The gradient of -log(share), to what the picture shows after rounding.
         shares[settings.target] -= 1
-        gradient = classifier.gradient(picture, shares)[region.index] * (up + down > 0)
+        gradient = classifier.gradient(picture, shares)[region.index].mul_(free)
         length = NEAR + (FAR - NEAR) * (1 + math.cos(math.pi * step / settings.steps)) / 2
-        change = change - gradient * (length / max(_size(gradient), 1e-30))
+        change = change - gradient.mul_(length / max(_size(gradient), 1e-30))
         norm *= 1 - PACE if reached else 1 + PACE
-        change *= norm / max(_size(change), 1e-30)
-        change = torch.maximum(torch.minimum(change, up), -down)
+        change = change.mul_(norm / max(_size(change), 1e-30)).clamp_(down, up)
     if smallest == math.inf:
         raise OutOfReachError(best)
 
@@ -93,6 +94,10 @@ def _steps(distance: Tensor) -> Tensor:
     return (distance * WHITE + 1e-2).floor()
 
 
+def _changed(base: Tensor, change: Tensor) -> Tensor:
+    return base + change / WHITE
+
+
 def _size(change: Tensor) -> float:
     """Root mean square."""
-    return math.sqrt(float(change.square().mean()))
+    return float(torch.linalg.vector_norm(change)) / math.sqrt(change.numel())

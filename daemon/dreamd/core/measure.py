@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +25,7 @@ def region_means(
     `EmptyRegionError`.
     """
     total, count = torch.zeros(1, device=picture.device), 0.0
-    for box, plan in _parts(network, layer, mask, context, window):
+    for box, plan in parts(network, [layer], mask, context=context, window=window, margin=context):
         total = total + plan.sums(network, layer, picture[box.index], power)
         count += float(plan.grid.weights[layer].sum())
     return total / count
@@ -40,21 +40,33 @@ def region_gradient(
     """
     total, count = torch.zeros_like(picture), 0.0
     objective = Objective((Weighted(layer, weights),))
-    for box, plan in _parts(network, layer, mask, context, window):
+    for box, plan in parts(network, [layer], mask, context=context, window=window, margin=context):
         for _ in plan.gradients(network, objective, [1.0], picture[box.index], total[box.index]):
             pass
         count += float(plan.grid.weights[layer].sum())
     return total / count
 
 
-def _parts(network: Network, layer: str, mask: Tensor, context: int, window: int) -> Iterator[tuple[Box, Plan]]:
-    """The pieces of a region, each with its context: its box in the picture, and how it is shown to a network."""
+def parts(
+    network: Network,
+    layers: Sequence[str],
+    mask: Tensor,
+    *,
+    context: int,
+    window: int,
+    margin: int,
+    share: float = 1.0,
+) -> Iterator[tuple[Box, Plan]]:
+    """The pieces of a region, each with its context: its box in the picture, and how it is shown to a network.
+
+    Around a piece a `margin` belongs to its plan's area. Raises `EmptyRegionError`.
+    """
     mask, _ = region_of(mask)
     for piece in pieces(mask > 0, context):
         box = piece.grow(context, context).clip(whole(mask))
         own = torch.zeros_like(mask[box.index])
         own[piece.shift(-box.top, -box.left).index] = mask[piece.index]
-        yield box, Plan.of(Extent.around(own, context), network, [layer], side=window)
+        yield box, Plan.of(Extent.around(own, margin), network, layers, side=window, share=share)
 
 
 @dataclass(frozen=True)
@@ -90,9 +102,3 @@ class View:
         """What is at `box` of the picture in an image `(C, h, w)` of what is shown, brought back to its size."""
         large = resize(image, (self.box.height, self.box.width))
         return large[box.shift(-self.box.top, -self.box.left).index]
-
-
-def at_size(picture: Tensor, mask: Tensor, side: int, around: int) -> tuple[Tensor, Tensor]:
-    """The region of a picture `(C, H, W)` and its mask as a `View` shows them. Raises `EmptyRegionError`."""
-    view = View.of(mask, side, around)
-    return view.show(picture), view.mask

@@ -107,6 +107,31 @@ class Emphasis:
         return 0.5 * (torch.einsum("c,chw->hw", self.emphasis, activations.square()).float() * mask).sum()
 
 
+@dataclass(frozen=True, eq=False)
+class Distance:
+    """Σ mask · |a - code|²: how far activations are from those of another picture (Mahendran and Vedaldi, 2014).
+
+    `code (C, rows, columns)` are those at every place of the layer's grid, in float32. `channels` are the feature
+    maps that count; empty means all.
+    """
+
+    layer: str
+    code: Tensor
+    weight: float = 1.0
+    channels: tuple[int, ...] = ()
+
+    def value(self, activations: Tensor, mask: Tensor, place: Box) -> Tensor:
+        code = self.code[place.index][:, : mask.shape[0], : mask.shape[1]]
+        return (self._chosen(activations.float() - code).square().sum(0) * mask).sum()
+
+    def energy(self, mask: Tensor) -> Tensor:
+        """Σ mask · |code|², under the mask of the layer's whole grid."""
+        return (self._chosen(self.code).square().sum(0) * mask).sum()
+
+    def _chosen(self, maps: Tensor) -> Tensor:
+        return maps[list(self.channels)] if self.channels else maps
+
+
 @dataclass(frozen=True)
 class Objective:
     """A sum of terms; objectives add up."""

@@ -99,6 +99,24 @@ class Plan:
             )
         return total
 
+    @torch.no_grad()
+    def code(self, network: Network, layer: str, image: Tensor) -> Tensor:
+        """The activations of a layer at every place that windows own, `(C, rows, columns)`, in float32."""
+        shown = ((cut(image, self._in_image(window)), window) for window in self.windows)
+        found = [self.grid.owned(network, pixels, window)[layer] for pixels, window in shown]
+        weights = self.grid.weights[layer]
+        total = torch.zeros(found[0].activations.shape[0], *weights.shape, device=image.device)
+        for here in found:
+            total[here.place.clip(whole(weights)).index] = here.activations.float()
+        return total
+
+    @torch.no_grad()
+    def values(self, network: Network, objective: Objective, image: Tensor) -> list[float]:
+        """The terms' values over all that windows own of an image `(C, H, W)`."""
+        shown = ((cut(image, self._in_image(window)), window) for window in self.windows)
+        found = [self.grid.values(network, objective, pixels, window) for pixels, window in shown]
+        return [float(value) for value in torch.stack(found).sum(0)]
+
     def _in_image(self, window: Window) -> Box:
         rows, columns = self.canvas.offset
         return window.box.shift(-rows, -columns)

@@ -34,9 +34,10 @@ def saliency(samples: Samples, classifier: Classifier, mask: Tensor) -> Iterator
     total = torch.zeros_like(classifier.view.mask)
 
     def picture() -> Tensor:
-        most = torch.quantile(total[classifier.view.mask > 0], MOST)
-        found = (total / most.clamp(min=torch.finfo(total.dtype).tiny)).clamp(0, 1)
-        return classifier.view.unshow(found[None], region) * mask[region.index]
+        found, within = classifier.view.unshow(total[None], region), mask[region.index]
+        values = found[:, within > 0].flatten()
+        most = values.kthvalue(math.ceil(MOST * len(values))).values
+        return (found / most.clamp(min=torch.finfo(found.dtype).tiny)).clamp(0, 1) * within
 
     for step, sample in enumerate(samples, start=1):
         total += sample()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import adversarial, classify, dream, enlarge, saliency
+from . import adversarial, classify, dream, enlarge, fool, invert, saliency, visualise, zoom
 from .task import Kind, Task
 
 KINDS: Mapping[str, Kind] = {
@@ -13,6 +13,10 @@ KINDS: Mapping[str, Kind] = {
     "classify": classify.KIND,
     "saliency": saliency.KIND,
     "adversarial": adversarial.KIND,
+    "invert": invert.KIND,
+    "zoom": zoom.KIND,
+    "visualise": visualise.KIND,
+    "fool": fool.KIND,
 }
 
 __all__ = ["KINDS", "Kind", "Task"]

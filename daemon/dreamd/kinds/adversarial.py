@@ -19,12 +19,17 @@ from ..core.progress import Progress
 from ..models import LoadedNetwork
 from .task import Kind, Task, named
 
+#: What is shown as black or white of a difference, in multiples of its root mean square.
+BOLD = 3.0
+
 
 def run(task: Task) -> Iterator[Progress]:
     """Searches for the change. Raises `DreamError` if none is found, or the second network cannot be had."""
-    _second(task)
+    second(task)
     params = task.params
-    settings = Settings(_target(params), int(params["epsilon"]), float(params["confidence"]), int(params["steps"]))
+    settings = Settings(
+        target_of(params), int(params["epsilon"]), float(params["confidence"]), int(params["steps"])
+    )
     try:
         yield from attack(task.classifier(), task.source, task.mask, settings)
     except OutOfReachError as error:
@@ -40,36 +45,38 @@ def run(task: Task) -> Iterator[Progress]:
 
 def report(task: Task, after: Tensor) -> dict[str, Any]:
     """By how much the picture was changed, and what it was and is to the networks, as `adversarial`."""
-    target, change = _target(task.params), (after - task.source)[:, task.mask > 0] * WHITE
+    target, change = target_of(task.params), (after - task.source)[:, task.mask > 0] * WHITE
     return {
         "adversarial": {
             "target": class_name(target),
             "largest": round(float(change.abs().max()), 3),
+            "mean": round(float(change.abs().mean()), 4),
             "rms": round(float(change.square().mean()) ** 0.5, 4),
             "verdicts": [
-                _verdict(task, after, network, target) for network in (task.network, _second(task)) if network
+                verdict(task, after, network, target) for network in (task.network, second(task)) if network
             ],
         }
     }
 
 
 def show(params: Mapping[str, Value], source: Tensor, made: Tensor) -> Tensor:
-    """The changed picture, or the difference around middle gray, the largest one black or white."""
+    """The changed picture, or the difference around middle gray, so magnified that `BOLD` is black or white."""
     if params["show"] == "picture":
         return made
     change = made - source
-    return 0.5 + 0.5 * change / change.abs().max().clamp(min=1 / WHITE)
+    most = BOLD * change.square().mean().sqrt()
+    return 0.5 + 0.5 * (change / most.clamp(min=1 / WHITE)).clamp(-1, 1)
 
 
 KIND = Kind(run, report, show=show)
 
 
-def _target(params: Mapping[str, Value]) -> int:
+def target_of(params: Mapping[str, Value]) -> int:
     (target,) = class_weights(params)
     return target
 
 
-def _second(task: Task) -> LoadedNetwork | None:
+def second(task: Task) -> LoadedNetwork | None:
     """The network named to be asked too, or the smallest other EfficientNet-Lite that is here, if one is."""
     if name := str(task.params["against"]):
         return task.another(name)
@@ -80,7 +87,7 @@ def _second(task: Task) -> LoadedNetwork | None:
     return None
 
 
-def _verdict(task: Task, after: Tensor, network: LoadedNetwork, target: int) -> dict[str, Any]:
+def verdict(task: Task, after: Tensor, network: LoadedNetwork, target: int) -> dict[str, Any]:
     """What the region is to a network, before and after."""
     shares = task.probabilities(network=network), task.probabilities(after, network)
     (was,), (now,) = (named(each, [int(each.argmax())]) for each in shares)

@@ -51,14 +51,14 @@ def objective(task: Task) -> Objective:
     terms: list[Term] = []
     for layer, weight in layer_weights(task.params).items():
         if share < 1:
-            terms.append(Energy(layer, weight * (1 - share), _channels(task, layer)))
+            terms.append(Energy(layer, weight * (1 - share), channels(task, layer)))
         if share > 0:
             terms.append(_likeness(task, layer, weight * share))
     terms += [Score(CLASSES, number, weight) for number, weight in class_weights(task.params).items()]
     return Objective(tuple(terms))
 
 
-def _channels(task: Task, layer: str) -> tuple[int, ...]:
+def channels(task: Task, layer: str) -> tuple[int, ...]:
     """The channels of a layer that count; those that the region excites are looked for."""
     wanted = parse_channels(str(task.params["channels"]))
     if not isinstance(wanted, Ranked):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,7 +14,9 @@ from dreamwire.params import Value, enlargement
 
 from ..core.dream import dream
 from ..core.progress import Progress
+from ..core.region import FAINT, lay
 from ..core.resample import lanczos, linear
+from ..core.texture import texture
 from ..pixels import Picture, encode
 from .dream import objective, settings
 from .task import Kind, Task
@@ -21,10 +26,19 @@ SEEN = 1 / 16
 
 
 def run(task: Task) -> Iterator[Progress]:
-    """Dreams detail into the region; the result is all of the enlarged picture."""
-    steps = dream(task.network, objective(task), task.source, task.mask, settings(task.params, task.window))
-    for progress in steps:
-        yield progress.over(task.source)
+    """Dreams detail into the region, least where it is plain; the result is all of the enlarged picture."""
+    rich = texture(task.source, math.ceil(enlargement(task.params)))
+    how = replace(settings(task.params, task.window), blended=False)
+    for progress in dream(task.network, objective(task), task.source, task.mask, how):
+        yield replace(progress, _picture=partial(_picture, task, rich, progress)).over(task.source)
+
+
+def _picture(task: Task, rich: Tensor, progress: Progress) -> Tensor:
+    """The region as dreamt so far, plain surfaces left as they are: a sky has no grain."""
+    here = progress.region.index
+    source, mask = task.source[here], task.mask[here]
+    made = torch.lerp(source, progress.picture(), rich[here])
+    return lay(source, made, mask * (mask >= FAINT), blended=task.blended)
 
 
 def prepare(params: Mapping[str, Value], picture: Picture, mask: Tensor) -> tuple[Picture, Tensor]:

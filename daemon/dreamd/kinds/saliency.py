@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dreamwire.classes import class_name
 from dreamwire.errors import DreamError
+from dreamwire.networks import CLASSES
 from dreamwire.params import class_weights
 
 from ..core.progress import Progress
@@ -53,7 +54,7 @@ def _wanted(task: Task) -> dict[int, float]:
 
 
 def _samples(task: Task, wanted: dict[int, float]) -> Samples:
-    weights = torch.zeros(len(task.probabilities()), device=task.source.device)
+    weights = torch.zeros(task.network.row.layers[CLASSES].channels, device=task.source.device)
     for number, weight in wanted.items():
         weights[number] = weight
     count, method = int(task.params["samples"]), task.params["method"]

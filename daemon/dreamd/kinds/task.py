@@ -38,7 +38,7 @@ class Task:
     @property
     def blended(self) -> bool:
         """Whether the mask is to be laid over the result here; see `core.region.lay`."""
-        return self.params.get("edge", "blended") == "blended"
+        return blends(self.params)
 
     def means(self, layer: str, picture: Tensor | None = None, *, power: int = 1) -> Tensor:
         """The means of a layer's channels `(C,)` over the region, of a picture of the source's size or the source.
@@ -67,6 +67,11 @@ class Task:
         As the job's network says, or another.
         """
         return self.classifier(network).scores(self.source if picture is None else picture).softmax(0)
+
+
+def blends(params: Mapping[str, Value]) -> bool:
+    """Whether the mask is to be laid over the result by whoever makes it; see `core.region.lay`."""
+    return params.get("edge", "blended") == "blended"
 
 
 def named(probabilities: Tensor, numbers: Sequence[int]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Catalogues: one small picture dreamt at every layer of a network, or for every channel of a layer.
 
-So a person chooses a layer by looking, as in the figures of "Inceptionism" (Mordvintsev and others, 2015).
+So a person chooses a layer by looking, as in the figures of "Inceptionism" (Mordvintsev and others, 2015). Or the
+picture is rebuilt from them, to see what each knows of it, as in the figures of Mahendran and Vedaldi (2014).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from .client import Client, Image, Job, JobCancelledError
 from .errors import DreamError
 from .messages import Done
 from .networks import find_network
-from .params import CATALOGUE, MOST_CHANNELS, Value, validate
+from .params import CATALOGUES, MOST_CHANNELS, Value, validate
 from .texts import Ranked, parse_channels
 
 #: Jobs of one connection that are sent before the first of them has ended, so that the daemon never waits.
@@ -31,34 +32,36 @@ PROMPT = 0.03
 
 @dataclass(frozen=True)
 class Entry:
-    """One thumbnail: what it is called, and the parameters of the dream that it shows."""
+    """One thumbnail: what it is called, and the parameters and the kind of the job that makes it."""
 
     name: str
     params: Mapping[str, Value]
+    kind: str = "dream"
 
 
-def layers(given: Mapping[str, Value]) -> list[Entry]:
-    """An entry for each layer that a network offers, from the shallowest; `given` are rows of `CATALOGUE`."""
-    common = _common(given)
-    return [Entry(name, common | {"layers": name}) for name in find_network(str(common["network"])).offers]
+def layers(given: Mapping[str, Value], kind: str = "dream") -> list[Entry]:
+    """An entry for each layer that a network offers, from the shallowest; `given` are rows of `CATALOGUES`."""
+    common = _common(given, kind)
+    network = find_network(str(common["network"]))
+    return [Entry(name, common | {"layers": name}, kind) for name in network.offers]
 
 
-def channels(given: Mapping[str, Value], layer: str, which: str = "") -> list[Entry]:
+def channels(given: Mapping[str, Value], layer: str, which: str = "", kind: str = "dream") -> list[Entry]:
     """An entry for each of some channels of a layer, in numbers and ranges; the first 32 if none are named.
 
     Raises `DreamError` bad_params for a layer or a channel that there is not, and for channels by rank.
     """
-    common = _common(given) | {"layers": layer}
-    validate("dream", common | {"channels": which})
+    common = _common(given, kind) | {"layers": layer}
+    validate(kind, common | {"channels": which})
     offered = find_network(str(common["network"])).layers[layer].channels
     wanted = parse_channels(which) or range(min(MOST_CHANNELS, offered))
     if isinstance(wanted, Ranked):
         raise DreamError("bad_params", f"channels is {which!r:.80}, but must be numbers and ranges, such as 0-31.")
-    return [Entry(f"{layer} {number}", common | {"channels": str(number)}) for number in wanted]
+    return [Entry(f"{layer} {number}", common | {"channels": str(number)}, kind) for number in wanted]
 
 
-def _common(given: Mapping[str, Value]) -> dict[str, Value]:
-    return {name: given.get(name, row.default) for name, row in CATALOGUE.items()}
+def _common(given: Mapping[str, Value], kind: str) -> dict[str, Value]:
+    return {name: given.get(name, row.default) for name, row in CATALOGUES[kind].items()}
 
 
 @dataclass
@@ -132,7 +135,7 @@ def thumbnails(
         while (todo or sent) and wanted():
             while todo and len(sent) < AHEAD:
                 entry, key = todo.popleft()
-                sent.append((entry, key, client.submit("dream", entry.params, image=image)))
+                sent.append((entry, key, client.submit(entry.kind, entry.params, image=image)))
             entry, key, job = sent.popleft()
             event = job.next(PROMPT)
             if isinstance(event, Done):
@@ -143,19 +146,19 @@ def thumbnails(
                 sent.appendleft((entry, key, job))
     finally:
         for _, _, job in sent:
-            _drop(job)
+            drop(job)
 
 
 def key_of(image: Image, entry: Entry) -> str:
     """What a thumbnail is remembered by: all that it depends on, as a hash."""
     weights = find_network(str(entry.params["network"])).weights.sha256
-    facts = [__version__, validate("dream", entry.params), weights, image.shape, image.dtype]
+    facts = [__version__, entry.kind, validate(entry.kind, entry.params), weights, image.shape, image.dtype]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     digest.update(image.pixels)
     return digest.hexdigest()
 
 
-def _drop(job: Job) -> None:
+def drop(job: Job) -> None:
     """Cancels a job and hears it out, so that nothing of it is left on the connection."""
     with contextlib.suppress(ConnectionError, DreamError, JobCancelledError):
         job.cancel()

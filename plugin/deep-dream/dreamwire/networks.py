@@ -2,22 +2,34 @@
 
 To add one of torchvision's networks, add a row with the layers worth offering and run
 `python -m dreamd.geometry`, which measures what each layer sees and writes `geometry.py` beside this file.
+
+Networks of the library timm are called `timm:NAME`. Their rows are no part of the table: each is written as a file
+beside the network's weights when these are pulled, and `find_network` and `networks` read it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from .errors import DreamError
 from .geometry import GEOMETRY
+from .paths import weights_dir
 from .words import nearest
 
 RGB = tuple[float, float, float]
 #: The layer that every network has besides those it offers: the scores of its classes, before softmax, of what is
 #: seen at each place.
 CLASSES = "classes"
+#: What the names of timm's networks begin with.
+TIMM = "timm:"
+#: What a layer that adds detail to enlarged pictures may see at most, in pixels.
+DETAIL = 12
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,8 @@ class Network:
 
     Input: R'G'B' in 0..1, scaled as (x - mean) / std. `family` names the builder in `dreamd.models`.
     `classes_at` is the side of the square picture that its classifier was trained on. `offers` are the modules
-    whose outputs are offered as layers, from the shallowest to the deepest.
+    whose outputs are offered as layers, from the shallowest to the deepest. `geometry` is what the layers see, if
+    the network is not of the table.
     """
 
     name: str
@@ -76,11 +89,21 @@ class Network:
     default_layer: str
     weights: Weights
     help: str
+    geometry: Mapping[str, tuple[int, int, int, int, int, bool]] = field(default_factory=dict, hash=False)
 
     @cached_property
     def layers(self) -> Mapping[str, Layer]:
-        """The layers offered, and `CLASSES`, and what each of them sees, as `dreamd.geometry` computed it."""
-        return {name: Layer(*row) for name, row in GEOMETRY.get(self.name, {}).items()}
+        """The layers offered, and what each of them sees, as `dreamd.geometry` computed it.
+
+        And `CLASSES`, unless the network tells other classes apart than those of `classes.py`, or none.
+        """
+        return {name: Layer(*row) for name, row in GEOMETRY.get(self.name, self.geometry).items()}
+
+    @property
+    def detail_layer(self) -> str:
+        """The deepest layer that sees at most `DETAIL` pixels, or else the first: it draws strokes, not things."""
+        fine = [name for name in self.offers if self.layers[name].field <= DETAIL]
+        return fine[-1] if fine else self.offers[0]
 
 
 LITE_SCALE: tuple[RGB, RGB] = (0.498,) * 3, (0.502,) * 3
@@ -212,7 +235,61 @@ NETWORKS: Mapping[str, Network] = _table(
 
 def find_network(name: str) -> Network:
     """The row of a network, or a `DreamError` unknown_network that offers the nearest names."""
-    if name not in NETWORKS:
-        hint = nearest(name, NETWORKS, "; `deepdream networks` lists them.")
-        raise DreamError("unknown_network", f"There is no network called {name!r:.60}{hint}")
-    return NETWORKS[name]
+    if name in NETWORKS:
+        return NETWORKS[name]
+    if is_of_timm(name):
+        path = row_file(name)
+        if path.is_file():
+            return read_row(path)
+        raise DreamError("unknown_network", f"{name} is not here. `deepdream pull {name}` fetches it.")
+    hint = nearest(name, NETWORKS, "; `deepdream networks` lists them.")
+    raise DreamError("unknown_network", f"There is no network called {name!r:.60}{hint}")
+
+
+def is_of_timm(name: str) -> bool:
+    """Whether a name can be that of a network of timm."""
+    return bool(re.fullmatch(rf"{TIMM}\w[\w.-]*", name, re.ASCII))
+
+
+def networks() -> dict[str, Network]:
+    """Every network that can be named: those of the table, and those of timm that were pulled."""
+    return dict(NETWORKS) | {row.name: row for row in _pulled()}
+
+
+def _pulled() -> Iterator[Network]:
+    for path in sorted(weights_dir().glob(f"{_stem(TIMM)}*.json")):
+        try:
+            yield read_row(path)
+        except DreamError:  # whoever names it is told
+            continue
+
+
+def _stem(name: str) -> str:
+    """What the files of a network of timm are called: Windows allows no colon."""
+    return name.replace(":", "-")
+
+
+def row_file(name: str) -> Path:
+    """Where the row of a network of timm is written."""
+    return weights_dir() / f"{_stem(name)}.json"
+
+
+def write_row(row: Network, path: Path) -> None:
+    """Writes the row of a network that is not of the table."""
+    path.write_text(json.dumps(dataclasses.asdict(row), indent=1), encoding="utf-8")
+
+
+def read_row(path: Path) -> Network:
+    """The row in a file. Raises `DreamError` unknown_network if it holds none."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields |= {name: tuple(fields[name]) for name in ("mean", "std", "offers")}
+        fields["geometry"] = {name: tuple(layer) for name, layer in fields["geometry"].items()}
+        row = Network(**fields | {"weights": Weights(**fields["weights"])})
+        if row_file(row.name).name != path.name or row.default_layer not in row.layers:
+            raise ValueError("it is another's")
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise DreamError(
+            "unknown_network", f"{path} cannot be read ({error}). Delete it, and pull the network anew."
+        ) from error
+    return row

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Literal
 
 from .errors import DreamError
-from .networks import CLASSES, NETWORKS, Layer, find_network
+from .networks import CLASSES, Layer, Network, find_network, networks
 from .texts import LONGEST, Ranked, format_classes, format_weights, parse_channels, parse_classes, parse_layers
 from .words import nearest
 
@@ -297,6 +297,46 @@ PARAMS: Mapping[str, Param] = _table(
             "difference": "what was changed, magnified, around middle gray",
         },
     ),
+    Param(
+        "smoothness", "float", 1.0, "Smoothness",
+        "How much smooth surfaces are preferred to rough ones that the layer cannot tell from them.",
+        minimum=0.0, maximum=100.0, advanced=True, usual=10.0,
+    ),
+    Param(
+        "zoom", "float", 1.05, "Zoom",
+        "How much larger the region's picture becomes with each frame, about the region's centre.",
+        minimum=1.0, maximum=2.0, unit="x", usual=1.2,
+    ),
+    Param(
+        "rotation", "float", 0.0, "Rotation",
+        "How far the region's picture turns with each frame, clockwise.",
+        minimum=-45.0, maximum=45.0, unit="degrees", usual=5.0,
+    ),
+    Param(
+        "thing_size", "float", 1.0, "Size of things",
+        "How large things become: with 1 the region is one picture as the network knows them, with 0.5 as large as"
+        " four, of things half as large.",
+        minimum=0.1, maximum=2.0, unit="x",
+    ),
+    Param(
+        "robustness", "float", 1.0, "Robustness",
+        "How much the picture is slid, turned and scaled before each step: less makes finer patterns that tell"
+        " people little, more makes larger forms.",
+        minimum=0.0, maximum=2.0, advanced=True,
+    ),
+    Param(
+        "contrast", "float", 1.0, "Contrast",
+        "How strong light, shade and colours become.",
+        minimum=0.1, maximum=4.0, unit="x", usual=2.0,
+    ),
+    Param(
+        "encoding", "choice", "cppn", "Encoding",
+        "What the picture is made of.",
+        choices={
+            "cppn": "a small network from place to colour (CPPN): regular patterns, as in prints",
+            "direct": "every pixel by itself: noise, as of a screen without a station",
+        },
+    ),
 )  # fmt: skip
 
 
@@ -322,7 +362,9 @@ class Job:
     """One kind of job: its parameters, which are rows of PARAMS with the job's own defaults, and its pixels.
 
     `sees` is how much around its region it looks at, as `context_pixels` has it; `gives` what comes of it. `check`
-    refuses values that do not go together.
+    refuses values that do not go together. `layer` chooses one where neither layers nor classes are named, if that
+    is to be another one than the network's default. One without `needs_picture` fills
+    its region from nothing.
     """
 
     kind: str
@@ -334,6 +376,8 @@ class Job:
     sees: Sees
     gives: Gives = "picture"
     check: Callable[[Mapping[str, Value]], None] = lambda values: None
+    layer: Callable[[Network], str] | None = None
+    needs_picture: bool = True
 
 
 IMAGE = Input("image", "the picture: gray, RGB, or either with alpha, R'G'B' as sRGB encodes it")
@@ -360,12 +404,14 @@ def _job(
     gives: Gives = "picture",
     check: Callable[[Mapping[str, Value]], None] = lambda values: None,
     helps: Mapping[str, str] | None = None,
+    layer: Callable[[Network], str] | None = None,
+    needs_picture: bool = True,
     **defaults: Value,
 ) -> tuple[str, Job]:
     """A row of JOBS: `names` are those of its parameters, `defaults` and `helps` what is its own."""
     params = rows(names, **defaults)
     params |= {name: replace(params[name], help=text) for name, text in (helps or {}).items()}
-    return kind, Job(kind, label, words, help, params, inputs, sees, gives, check)
+    return kind, Job(kind, label, words, help, params, inputs, sees, gives, check, layer, needs_picture)
 
 
 def _check_attack(values: Mapping[str, Value]) -> None:
@@ -383,6 +429,24 @@ def _check_attack(values: Mapping[str, Value]) -> None:
         )
 
 
+def _check_rebuilt(values: Mapping[str, Value]) -> None:
+    """Refuses to rebuild what a layer is to know nothing of."""
+    if min(layer_weights(values).values()) < 0:
+        raise DreamError(
+            "bad_params", f"layers is {values['layers']!r:.60}, but what is rebuilt from has weights above 0."
+        )
+
+
+def _check_visualisation(values: Mapping[str, Value]) -> None:
+    """Refuses channels to be chosen by what the region excites: it is not looked at."""
+    if isinstance(parse_channels(str(values["channels"])), Ranked):
+        raise DreamError(
+            "bad_params",
+            f"channels is {values['channels']!r:.60}, but nothing is looked at that could excite some more than"
+            " others. Name them by their numbers, such as 3,17,40-47.",
+        )
+
+
 JOBS: Mapping[str, Job] = dict((
     _job(
         "dream", "Deep Dream", Words("Dreaming", "Dreamt"),
@@ -397,7 +461,14 @@ JOBS: Mapping[str, Job] = dict((
         "network scale layers channels classes octaves octave_scale steps step_size jitter smoothing levels colour"
         " seed strength edge precision context window",
         # So few octaves and so small steps that forms stay, and skin and stone get their grain.
-        octaves=2, steps=8, step_size=0.004, jitter=16, levels=2, colour=0.2,
+        octaves=1, steps=8, step_size=0.004, jitter=16, levels=3, colour=0.2,
+        layer=lambda network: network.detail_layer,
+        helps={
+            "layers": "What draws the detail: layers of the network with weights, as in `blocks.1+blocks.10*0.5`."
+            " Low layers sharpen and draw strokes, higher ones fur and leaves, and eyes. Empty: the deepest layer"
+            " that sees no more than strokes, unless classes are named.",
+            "strength": "How much detail is added: 0 is plain Lanczos, 1 all of it, above 1 exaggerates.",
+        },
     ),
     _job(
         "classify", "Classify", Words("Looking", "Looked at"),
@@ -426,12 +497,78 @@ JOBS: Mapping[str, Job] = dict((
             "steps": "Steps of the search. More steps find smaller changes and take longer.",
         },
     ),
+    _job(
+        "invert", "Rebuild", Words("Rebuilding", "Rebuilt"),
+        "Rebuild the region, from noise, from what a layer of the network knows of it.",
+        "network layers channels steps step_size smoothness colour seed edge precision context window",
+        check=_check_rebuilt, steps=120, step_size=0.07, colour=0.4,
+        helps={
+            "layers": "What to rebuild from: layers of the network with weights, as in `blocks.8*0.5+blocks.10`."
+            " Low layers know the picture, deep ones what it is of. Empty: the network's default layer.",
+            "steps": "Steps of momentum. More steps come closer and take longer.",
+            "step_size": "How far the first step changes the pixels on average (root mean square), where black is"
+            " 0 and white is 1; later ones become smaller.",
+            "colour": "How freely colours may appear, which deep layers hardly know: 0 rebuilds light and shade.",
+            "seed": "The same seed gives the same noise to begin with.",
+        },
+    ),
+    _job(
+        "zoom", "Zoom", Words("Zooming", "Zoomed"),
+        "Make the next frame of a sequence: the region enlarged a little about its centre, and dreamt.",
+        "network zoom rotation layers channels classes octaves octave_scale steps step_size jitter smoothing"
+        " levels colour seed strength edge precision context window",
+        helps={"seed": "The same seed gives the same sequence; frames have seeds of their own that follow on it."},
+        octaves=4, steps=3, step_size=0.006, colour=0.3,
+    ),
+    _job(
+        "visualise", "Visualise", Words("Visualising", "Visualised"),
+        "Fill the region with the network's own idea of a class, a layer or its channels.",
+        "network classes layers channels thing_size steps contrast colour robustness seed edge precision window",
+        sees="nothing", check=_check_visualisation, needs_picture=False, steps=200, colour=0.75,
+        helps={
+            "classes": "What to show: classes with weights, as in `dalmatian` or `lemon+tabby*0.5`; `deepdream"
+            " classes` finds them. They add to the layers, if some are named.",
+            "layers": "Layers of the network to show, with weights, as in `blocks.8*0.5+blocks.10`. Empty: the"
+            " network's default layer, unless classes are named.",
+            "channels": "Only these feature maps of every layer named, as in `3,17,40-47`. Empty: all of them.",
+            "steps": "Steps of gradient ascent. More steps make clearer forms and take longer.",
+            "colour": "How colourful it becomes: 0 is gray, 0.5 as photographs are, 1 gaudy.",
+            "seed": "The same seed and settings give the same picture.",
+        },
+    ),
+    _job(
+        "fool", "Fool", Words("Fooling", "Made"),
+        "Fill the region with what is nothing to people, but one thing to the network beyond doubt.",
+        "network classes encoding confidence steps against seed edge precision window",
+        sees="surroundings", check=_check_attack, needs_picture=False, precision="float32", steps=500,
+        confidence=0.995,
+        helps={
+            "classes": "What the network shall see in the region: one class.",
+            "confidence": "How probable the class has to become.",
+            "steps": "Steps of gradient ascent at most; the first picture that is good enough is the result.",
+            "seed": "The same seed and settings give the same picture.",
+        },
+    ),
 ))  # fmt: skip
 
 #: What may be set for a catalogue: rows of a dream's parameters, quick for small pictures.
 CATALOGUE: Mapping[str, Param] = rows(
     "network octaves octave_scale steps step_size jitter smoothing levels colour seed strength precision",
     octaves=2, jitter=8,
+)  # fmt: skip
+#: The same for each kind of job that there are catalogues of.
+CATALOGUES: Mapping[str, Mapping[str, Param]] = {
+    "dream": CATALOGUE,
+    "invert": {
+        name: JOBS["invert"].params[name]
+        for name in ("network", "steps", "step_size", "smoothness", "colour", "seed", "precision")
+    },
+}
+#: How many frames a sequence of zooms has. They are counted by whoever asks for them, not by a job.
+FRAMES = Param(
+    "frames", "int", 60, "Frames",
+    "How many frames in all, the picture as it is among them.",
+    minimum=2, maximum=9999, usual=120,
 )  # fmt: skip
 #: How many channels of a layer a catalogue shows unless others are asked for.
 MOST_CHANNELS = 32
@@ -460,6 +597,8 @@ def validate(kind: str, given: Mapping[str, object]) -> dict[str, Value]:
         if name not in params:
             raise DreamError("bad_params", f"There is no parameter {name!r:.60}{nearest(str(name), params)}")
     values = defaults(kind) | {name: params[name].check(value) for name, value in given.items()}
+    if (layer := find_job(kind).layer) and not str(values["layers"]).strip() and not class_weights(values):
+        values["layers"] = layer(find_network(str(values["network"])))
     if "layers" in values:
         _check_layers(values)
     if class_weights(values) or find_job(kind).sees == "surroundings":
@@ -557,7 +696,7 @@ def context_pixels(values: Mapping[str, Value]) -> int:
 def surroundings(values: Mapping[str, Value], height: int, width: int) -> int:
     """The same when a region of this size is classified: shown as large as what the network was trained on."""
     # Of a second network nothing may be known yet; the smaller a region is shown, the more is seen around it.
-    asked = NETWORKS.values() if "against" in values else [find_network(str(values["network"]))]
+    asked = networks().values() if "against" in values else [find_network(str(values["network"]))]
     scale = min(network.classes_at for network in asked) / math.sqrt(height * width)
     return math.ceil((SURROUNDINGS + 2) / scale)
 

@@ -17,6 +17,10 @@ def told(info: Mapping[str, Any]) -> list[str]:
         lines.append(f"White is where the network sees {_named(info['looked_for'])}.")
     if "adversarial" in info:
         lines += _fooled(**info["adversarial"])
+    for layer, error in info.get("rebuilt", {}).items():
+        lines.append(f"From {layer} the region was rebuilt with a normalised error of {percent(error)}.")
+    if "fool" in info:
+        lines += _verdicts(**info["fool"])
     return lines
 
 
@@ -25,7 +29,18 @@ def _named(classes: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(f"{each['name']} with {percent(each['probability'])}" for each in classes)
 
 
-def _fooled(target: str, largest: float, rms: float, verdicts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _fooled(
+    target: str, largest: float, mean: float, rms: float, verdicts: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """By how much a region was changed to be taken for `target`, and whether it is."""
+    yield from _verdicts(target, verdicts)
+    yield (
+        f"No value is changed by more than {largest:g}/255; on average by {mean:.2f}/255, as a root mean square by"
+        f" {rms:.2f}/255."
+    )
+
+
+def _verdicts(target: str, verdicts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """What networks made of a region before and after it was changed to be taken for `target`."""
     for each in verdicts:
         before, after = each["before"], each["after"]
@@ -34,7 +49,6 @@ def _fooled(target: str, largest: float, rms: float, verdicts: Sequence[Mapping[
             "" if after["name"] == target else f", so it is not fooled: {target} has {percent(each['target'][1])}"
         )
         yield f"To {each['network']} the region was {_named([before])}; {now}{fooled}."
-    yield f"No value is changed by more than {largest:g}/255; on average (root mean square) by {rms:.2f}/255."
 
 
 def percent(share: float) -> str:
