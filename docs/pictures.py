@@ -234,16 +234,13 @@ MAKERS: Mapping[str, Callable[[Path], None]] = {
     "presets": presets,
     "catalogue": catalogue,
     "enlarge": enlarge,
-<<<<<<< HEAD
     "classes": classes,
     "guide": guide,
     "ranks": ranks,
-=======
     "saliency": saliency,
     "adversarial": adversarial,
     "invert": invert,
     "zoom": zoom,
->>>>>>> systems
 }
 
 
