@@ -212,7 +212,7 @@ def classes(folder: Path) -> None:
 def guide(folder: Path) -> None:
     """A photograph, and what a smaller sample becomes by its guidance, place by place and by its statistics."""
     picture, _ = sample(folder, "--size", *SMALL)
-    guide, shown = folder / "guide.png", np.ascontiguousarray(skimage.data.coffee()[60:300, 140:460])
+    guide, shown = folder / "guide.png", np.ascontiguousarray(skimage.data.chelsea()[20:260, 60:380])
     codec.write(codec.Picture(shown), guide)
     views = [dream(picture, "--guide", guide, "--guide-match", match)[VIEW] for match in ("similar", "statistics")]
     _save([[shown, *views]], PICTURES / "guide.jpg", 1)

@@ -25,7 +25,7 @@ GUIDE = 224
 #: How much of the detail is blurred at each step when classes are dreamt. Their scores ask for a grain that
 #: differs from step to step and means nothing to the eye (Yosinski and others, "Understanding Neural Networks
 #: Through Deep Visualization", 2015).
-BLUR = 0.07
+BLUR = 0.04
 
 
 def run(task: Task) -> Iterator[Progress]:
