@@ -29,6 +29,11 @@ PICTURES = Path(__file__).resolve().parent / "pictures"
 CHOICES = PICTURES.parents[1] / "plugin" / "deep-dream" / "pictures"
 #: What four layers of the embedded network see in a cloud.
 LAYERS = ("blocks.4", "blocks.7", "blocks.10", "blocks.13")
+#: Classes that the cloud becomes, each with a layer that suits it.
+CLASSES = {
+    "tabby": "blocks.10*0.5", "castle": "blocks.12*0.5",
+    "goldfish": "blocks.10*0.25", "strawberry": "blocks.12*0.5",
+}  # fmt: skip
 #: Rows and columns of the sample that show the great cloud.
 CLOUD = np.s_[70:350, 60:660]
 #: Width and height of a smaller sample, in which a preset's forms are larger, and what is shown of it.
@@ -244,12 +249,44 @@ def _sharpness(picture: Pixels) -> float:
     return float(np.hypot(*np.gradient(picture.astype(float).mean(2))).mean())
 
 
+def classes(folder: Path) -> None:
+    """The cloud with each of some classes."""
+    picture, mask = sample(folder)
+    strips = [
+        dream(picture, "--mask", mask, "--classes", name, "--layers", layers, "--colour", "0.3")[CLOUD]
+        for name, layers in CLASSES.items()
+    ]
+    _save([strips[:2], strips[2:]], PICTURES / "classes.jpg", 2)
+
+
+def guide(folder: Path) -> None:
+    """A photograph, and what a smaller sample becomes by its guidance, place by place and by its statistics."""
+    picture, _ = sample(folder, "--size", *SMALL)
+    guide, shown = folder / "guide.png", np.ascontiguousarray(skimage.data.chelsea()[20:260, 60:380])
+    codec.write(codec.Picture(shown), guide)
+    views = [dream(picture, "--guide", guide, "--guide-match", match)[VIEW] for match in ("similar", "statistics")]
+    _save([[shown, *views]], PICTURES / "guide.jpg", 1)
+
+
+def ranks(folder: Path) -> None:
+    """The cloud with the channels that it excites most at the start, and least."""
+    picture, mask = sample(folder)
+    strips = [
+        dream(picture, "--mask", mask, "--layers", "blocks.11", "--channels", f"{order} 5")[CLOUD]
+        for order in ("strongest", "weakest")
+    ]
+    _save([strips], PICTURES / "ranks.jpg", 2)
+
+
 MAKERS: Mapping[str, Callable[[Path], None]] = {
     "cloud": cloud,
     "layers": layers,
     "presets": presets,
     "catalogue": catalogue,
     "enlarge": enlarge,
+    "classes": classes,
+    "guide": guide,
+    "ranks": ranks,
     "saliency": saliency,
     "adversarial": adversarial,
     "visualise": visualise,

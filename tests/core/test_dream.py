@@ -249,6 +249,20 @@ def test_what_the_network_is_shown_is_bounded_by_the_window_not_by_the_picture()
     assert max(height * width for height, width in network.shown) <= QUICK.window**2
 
 
+def test_blur_takes_the_grain_from_a_dream_and_nothing_from_the_picture() -> None:
+    source, mask = picture(60, 60), spot(60, 60, Box(10, 10, 50, 50))
+    plain, soft = (dreamt(source, mask, replace(QUICK, steps=6, blur=blur)) - source for blur in (0.0, 0.3))
+
+    def grain(detail: Tensor) -> float:
+        """Of the detail's energy, what is in differences between neighbours."""
+        return float((detail[:, :, 1:] - detail[:, :, :-1]).square().sum() / detail.square().sum())
+
+    assert grain(soft) < 0.8 * grain(plain)
+    assert not soft[:, mask == 0].any()
+    still = replace(QUICK, step_size=1e-12, blur=0.3)
+    torch.testing.assert_close(dreamt(source, mask, still), source, rtol=0, atol=1e-6)
+
+
 def test_jitter_slides_the_grid_over_real_pixels() -> None:
     """In the middle of a picture each window shows a plain crop at its own offset, nothing wrapped or made up."""
 

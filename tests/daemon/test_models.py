@@ -154,7 +154,7 @@ def test_the_scores_of_a_place_are_those_of_a_picture_that_is_no_more(pair: Pair
     assert_near(places[..., 0, 0], expected)
 
 
-#: What is behind their pooling is more than a matrix: of a mean it makes another thing than the mean of that.
+#: More than a matrix follows on their pooling: what it makes of a mean is not the mean of what it makes.
 BENT = ("vgg16", "mobilenet_v3_large", "convnext_tiny")
 
 

@@ -262,7 +262,7 @@ def test_a_report_tells_what_is_seen_and_whether_networks_were_fooled() -> None:
         {"network": "two", "before": seen[0], "after": seen[0], "target": [0.0, 0.02]},
     ]
     fooled, other, change = told(
-        {"adversarial": {"target": "lemon", "largest": 3.0, "rms": 0.75, "verdicts": verdicts}}
+        {"adversarial": {"target": "lemon", "largest": 3.0, "mean": 0.5, "rms": 0.75, "verdicts": verdicts}}
     )
     assert fooled == "To one the region was tabby with 50.0 %; now it is lemon with 10.0 %."
     assert other.endswith("now it is tabby with 50.0 %, so it is not fooled: lemon has 2.0 %.")

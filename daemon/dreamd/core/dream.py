@@ -22,7 +22,7 @@ from .gradient import Network
 from .objectives import Objective
 from .plan import Extent, Plan
 from .progress import Progress, rise
-from .pyramid import normalise, octave_sizes, resize, resize_mask, rms
+from .pyramid import expand, normalise, octave_sizes, reduce, resize, resize_mask, rms
 from .region import Box, pieces, region_of, whole
 
 
@@ -30,9 +30,10 @@ from .region import Box, pieces, region_of, whole
 class Settings:
     """How to dream; meanings, units and ranges are those of the parameters of the same names.
 
-    `levels` 0 normalises the gradient as a whole. `reach` is the share of what a layer sees that windows show.
-    `window` is the side of the largest window, and `context` how much is looked at around the region, in pixels
-    of the picture.
+    `levels` 0 normalises the gradient as a whole. `blur` is how much of the detail gives way to its blurred self
+    at each step: what comes and goes fades, what comes again and again stays. `reach` is the share of what a layer
+    sees that windows show. `window` is the side of the largest window, and `context` how much is looked at around
+    the region, in pixels of the picture.
     """
 
     octaves: int = 4
@@ -42,6 +43,7 @@ class Settings:
     jitter: int = 32
     levels: int = 4
     colour: float = 0.5
+    blur: float = 0.0
     seed: int = 0
     strength: float = 1.0
     blended: bool = True
@@ -79,12 +81,16 @@ class Patch:
         """What the dream has added so far, `(C, *size)`, 0 where `mask` of that size is."""
         return resize(self.image - self._base, size, "bicubic") * (mask > 0)
 
-    def change(self, change: Tensor) -> None:
-        """Adds `change (C, h, w)`, which covers the extent's area, inside the piece.
+    def change(self, change: Tensor, blur: float = 0.0) -> None:
+        """Adds `change (C, h, w)`, which covers the extent's area, inside the piece, to the detail.
 
-        The image stays between black and white, and where the source lies beyond them, within the source.
+        Before, a share of the detail is blurred. The image stays between black and white, and where the source
+        lies beyond them, within the source.
         """
         image, base = self.image[self.extent.area.index], self._base[self.extent.area.index]
+        if blur:
+            detail = image - base
+            image.addcmul_(expand(reduce(detail), detail.shape[-2:]).sub_(detail), self.extent.support, value=blur)
         image.addcmul_(change, self.extent.support)
         torch.minimum(image, base.clamp(min=1), out=image)
         torch.maximum(image, base.clamp(max=0), out=image)
@@ -131,7 +137,7 @@ def dream(
                     supports = [patch.extent.support for patch in patches]
                     changes = normalise(gradients, supports, settings.levels, settings.colour)
                     for changed, change in zip(patches, changes, strict=True):
-                        changed.change(change.mul_(settings.step_size))
+                        changed.change(change.mul_(settings.step_size), settings.blur)
                     climbed = objective.weighted(totals, scales)
                     first = first or climbed
                     value = rise(first, climbed)
