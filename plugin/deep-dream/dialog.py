@@ -322,9 +322,9 @@ class JobDialog:
 
     def _usual_layers(self) -> str:
         """What no layers stand for."""
-        given = {name: self._config.get_property(name) for name in ("network", "classes") if name in self._rows}
+        asked = [name for name in ("network", "classes") if name in self._rows]
         try:
-            values = validate(self._kind, given)
+            values = validate(self._kind, {name: self._config.get_property(name) for name in asked})
         except DreamError:  # whatever is wrong is told elsewhere
             return ""
         return format_weights(layer_weights(self._kind, values))

@@ -415,6 +415,11 @@ class Film(Run):
 
     _number = 0
 
+    def _taken(self, source: Source) -> tuple[Pixels, Pixels | None]:
+        """In float: what were rounded in every frame would drift."""
+        pixels, mask = super()._taken(source)
+        return source.pixels(pixels.place, dtype="float32"), mask
+
     def _next(self) -> None:
         self._source, (self._pixels, self._mask) = self._jobs[0]
         self._image = self._pixels.image

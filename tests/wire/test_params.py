@@ -73,16 +73,21 @@ NEEDED = {"adversarial": {"classes": "espresso"}, "fool": {"classes": "espresso"
 
 @pytest.mark.parametrize("kind", JOBS)
 def test_defaults_are_what_nothing_is_validated_to(kind: str) -> None:
-    found = {"layers": ""} if find_job(kind).layer else {}
-    assert defaults(kind) == validate(kind, NEEDED.get(kind, {})) | found | dict.fromkeys(NEEDED.get(kind, ()), "")
+    assert defaults(kind) == validate(kind, NEEDED.get(kind, {})) | dict.fromkeys(NEEDED.get(kind, ()), "")
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_enlarging_asks_a_layer_that_draws_no_things_unless_others_are_named(network: str) -> None:
-    layer = str(validate("enlarge", {"network": network})["layers"])
+    (layer,) = layer_weights("enlarge", validate("enlarge", {"network": network}))
     assert NETWORKS[network].layers[layer].field <= 28
-    assert validate("enlarge", {"classes": "tabby"})["layers"] == ""
-    assert validate("enlarge", {"layers": "blocks.4"})["layers"] == "blocks.4"
+    assert layer_weights("enlarge", validate("enlarge", {"layers": "blocks.4"})) == {"blocks.4": 1.0}
+
+
+def test_what_is_visualised_is_the_class_alone_and_beside_a_dreamt_one_there_is_a_little_of_a_layer() -> None:
+    wanted = {"classes": "lemon"}
+    assert layer_weights("visualise", validate("visualise", wanted)) == {}
+    assert layer_weights("visualise", validate("visualise", {})) == {"blocks.10": 1.0}
+    assert layer_weights("dream", validate("dream", wanted)) == {"blocks.10": 0.25}
 
 
 def test_nothing_is_rebuilt_from_what_a_layer_is_not_to_know() -> None:
@@ -437,7 +442,9 @@ def test_context_grows_with_what_is_seen(less: Mapping[str, object], more: Mappi
 def test_context_does_not_depend_on_how_a_dream_climbs(name: str) -> None:
     row = PARAMS[name]
     value = row.check(int(row.maximum) if row.kind == "int" else row.maximum)
-    assert context_pixels("dream", validate("dream", {})) == context_pixels("dream", validate("dream", {name: value}))
+    assert context_pixels("dream", validate("dream", {})) == context_pixels(
+        "dream", validate("dream", {name: value})
+    )
 
 
 def test_context_is_at_least_half_of_what_the_layer_sees() -> None:
