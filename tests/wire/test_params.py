@@ -68,7 +68,7 @@ def test_every_parameter_belongs_to_a_job() -> None:
 
 
 #: What a kind of job cannot do without.
-NEEDED = {"adversarial": {"classes": "espresso"}}
+NEEDED = {"adversarial": {"classes": "espresso"}, "fool": {"classes": "espresso"}}
 
 
 @pytest.mark.parametrize("kind", JOBS)

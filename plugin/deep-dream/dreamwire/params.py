@@ -643,10 +643,11 @@ def class_weights(values: Mapping[str, Value]) -> dict[int, float]:
 def layer_weights(values: Mapping[str, Value]) -> dict[str, float]:
     """The layers of validated parameters and their weights; none if the job takes no layers.
 
-    The network's default layer if none is named, so much of it as `BESIDE_CLASSES` if classes are.
+    The network's default layer if none is named, so much of it as `BESIDE_CLASSES` if classes are; but none beside
+    the classes of a visualisation, which shows nothing else.
     """
     named = parse_layers(str(values.get("layers", "")))
-    if named or "layers" not in values:
+    if named or "layers" not in values or ("thing_size" in values and class_weights(values)):
         return named
     return {find_network(str(values["network"])).default_layer: BESIDE_CLASSES if class_weights(values) else 1.0}
 
