@@ -65,6 +65,14 @@ def test_a_class_is_seen_in_a_picture_made_from_nothing(shared_daemon: Daemon, f
     assert np.array_equal(codec.read(frames[-1]).pixels, made)
 
 
+def test_a_class_is_shown_alone_and_with_nothing_named_the_default_layer(
+    shared_daemon: Daemon, folder: Path
+) -> None:
+    for what, shown in (("", "blocks.10"), ("--classes lemon", "lemon")):
+        done = told(shared_daemon, f"visualise --size 20x20 --steps 1 -o {{out.png}} {what}", folder)
+        assert done["info"]["objective"] == shown
+
+
 @pytest.mark.parametrize("what", ["--layers blocks.4 --channels 3", "--layers blocks.4", "--classes tabby"])
 def test_a_region_is_filled_and_the_rest_left_alone(shared_daemon: Daemon, folder: Path, what: str) -> None:
     line = f"visualise {{in.png}} -o {{out.png}} --mask {{mask.png}} --steps 2 {what}"

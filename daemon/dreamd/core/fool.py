@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .adversarial import WHITE, OutOfReachError
 from .classifier import Classifier
-from .progress import Progress
+from .progress import Progress, rise
 from .region import Box, lay, region_of
 
 #: Units in each of a CPPN's hidden layers, and how many such layers there are.
@@ -114,7 +114,7 @@ def fool(classifier: Classifier, source: Tensor, mask: Tensor, settings: Setting
     encoding = ENCODINGS[settings.encoding](source.shape[0], region, dice)
     encoding.parameters = [each.to(source.device).requires_grad_() for each in encoding.parameters]
     climber = torch.optim.Adam(encoding.parameters, lr=encoding.pace)
-    best = 0.0
+    best = first = 0.0
     for step in range(settings.steps):
         made = encoding.picture()
         whole = _rounded(made.detach())
@@ -122,9 +122,9 @@ def fool(classifier: Classifier, source: Tensor, mask: Tensor, settings: Setting
         seen[region.index] = lay(base, _rounded(lay(base, whole, inside)), inside, blended=False)
         shares = classifier.scores(seen).softmax(0)
         share = float(shares[settings.target])
-        best = max(best, share)
+        best, first = max(best, share), first or share
         found = seen[region.index] if settings.blended else lay(base, whole, inside, blended=False)
-        yield Progress.of_step(step + 1, settings.steps, region, found.clone, share)
+        yield Progress.of_step(step + 1, settings.steps, region, found.clone, rise([first], [share]))
         if share >= settings.confidence:
             return
         # The gradient of -log(share), to what is seen after rounding.
