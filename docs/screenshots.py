@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "parts"), str(ROOT / "install")]
 
 from dreamd.sample import cloudscape  # noqa: E402
-from gimp_desk import AGAIN, DIALOG, DREAM, KEYS, MAIN, RUNNING, Desk  # noqa: E402
+from gimp_desk import AGAIN, DIALOG, DREAM, KEYS, LOOKING, MAIN, RUNNING, SEE, SEEING, Desk  # noqa: E402
 from real_daemon import Daemon  # noqa: E402
 from real_gimp import Gimp, systems, wait_for  # noqa: E402
 
@@ -51,14 +53,35 @@ def _take(desk: Desk) -> None:
     dialog = desk.gimp.window_of(DIALOG)
     wait_for(lambda: desk.previewed, "the whole preview")
     _save(desk.gimp.shot("dialog", dialog), "dialog.jpg")
+    desk.gimp.press("alt+b", window=dialog)
+    _still(desk, LOOKING)
+    _save(desk.gimp.shot("looking", desk.gimp.window_of(LOOKING)), "looking.jpg")
+    desk.gimp.press("Escape", window=desk.gimp.window_of(LOOKING))
+    desk.gone(LOOKING)
     desk.gimp.press("Escape", window=dialog)
     desk.gone(DIALOG)
+    desk.press(SEE)
+    _still(desk, SEEING)
+    desk.gimp.press("Tab", "space", window=desk.gimp.window_of(SEEING))  # the first class
+    _still(desk, SEEING)
+    _save(desk.gimp.shot("seeing", desk.gimp.window_of(SEEING)), "seeing.jpg")
+    desk.gimp.press("Escape", window=desk.gimp.window_of(SEEING))
+    desk.gone(SEEING)
     desk.remember()
     desk.press(AGAIN)
     desk.dreaming()
     desk.gone(RUNNING)
     desk.gimp.eval("Gimp.Selection.none(image); Gimp.displays_flush()")
     _save(desk.gimp.shot("window", desk.gimp.window_of(MAIN)), "gimp.jpg")
+
+
+def _still(desk: Desk, title: str) -> None:
+    """Waits until a window has not changed for three seconds."""
+    desk.gimp.window_of(title)
+    last = None
+    while last is None or not np.array_equal(last, desk.screen("still", title)):
+        last = desk.screen("still", title)
+        time.sleep(3)
 
 
 def _save(shot: Path, name: str) -> None:

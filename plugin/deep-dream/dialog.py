@@ -88,13 +88,12 @@ class JobDialog:
             self._number(self._rows[name])
         if "classes" in head:
             complete(dialog.get_widget("classes", GimpUi.LabelEntry).get_entry())
-        guide = ["guide"] if GUIDE in find_job(self._kind).inputs else []
         mask = ["mask-as"] if keeps_mask(self._kind) else []
         if is_sequence(self._kind):
             self._number(FRAMES)
             mask = [FRAMES.name, *mask]
         boxes = {
-            "head": dialog.fill_box("head", [*head, *guide]),
+            "head": dialog.fill_box("head", head),
             "first": dialog.fill_box("first", [*map(argument, first), *mask]),
             "more": dialog.fill_box("more", list(map(argument, more))),
         }
@@ -106,7 +105,14 @@ class JobDialog:
         further.set_border_width(6)
         expander.add(further)
         controls = column(
-            network, boxes["head"], *self._layers_row(), boxes["first"], expander, self._error, gap=6
+            network,
+            boxes["head"],
+            *self._guide_row(),
+            *self._layers_row(),
+            boxes["first"],
+            expander,
+            self._error,
+            gap=6,
         )
         area = Gtk.ScrolledWindow(hscrollbar_policy=Gtk.PolicyType.NEVER, propagate_natural_width=True)
         area.set_min_content_height(HEIGHT + 60)
@@ -123,7 +129,16 @@ class JobDialog:
         content.set_border_width(GAP)
         content.show_all()
         dialog.get_content_area().pack_start(content, True, True, 0)
-        self._align([*map(argument, [*head, *rest]), *guide, *mask])
+        self._align([*map(argument, [*head, *rest]), *mask])
+
+    def _guide_row(self) -> list[Gtk.Widget]:
+        if GUIDE not in find_job(self._kind).inputs:
+            return []
+        chooser = self._dialog.get_widget("guide", GObject.TYPE_NONE)
+        # Its own label would stand in no column.
+        chooser.get_label().set_no_show_all(True)
+        chooser.get_label().hide()
+        return [self._row_of("Guide", chooser)]
 
     def _layers_row(self) -> list[Gtk.Widget]:
         if "layers" not in self._rows:
@@ -197,7 +212,7 @@ class JobDialog:
             group.add_widget(each)
         for name in arguments:
             made = self._dialog.get_widget(name, GObject.TYPE_NONE)
-            if isinstance(made, (GimpUi.Labeled, GimpUi.DrawableChooser)):
+            if isinstance(made, GimpUi.Labeled):
                 group.add_widget(made.get_label())
 
     # Presets

@@ -164,6 +164,9 @@ class Widget:
     def show_all(self) -> None:
         pass
 
+    def hide(self) -> None:
+        pass
+
     def inside(self) -> Iterator[Widget]:
         """This widget and all that it holds."""
         yield self
@@ -338,6 +341,13 @@ class Labeled(Widget):
 class DrawableChooser(Widget):
     """Of a layer of any image."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.label = Widget()
+
+    def get_label(self) -> Widget:
+        return self.label
+
 
 class LabelSpin(Labeled):
     pass
@@ -382,7 +392,8 @@ class ProcedureDialog(Widget):
         return box
 
     def get_widget(self, argument: str, kind: type[Widget] | None) -> Widget:
-        return self._made.setdefault(argument, (kind or Labeled)())
+        usual = DrawableChooser if argument == "guide" else Labeled
+        return self._made.setdefault(argument, (kind or usual)())
 
     def get_scale_entry(self, argument: str, _factor: float) -> Widget:
         return self.get_widget(argument, LabelSpin)
