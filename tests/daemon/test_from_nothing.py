@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_class_is_seen_in_a_picture_made_from_nothing(shared_daemon: Daemon, folder: Path) -> None:
     done = told(
         shared_daemon,
-        "visualise --classes lemon --size 120x100 --steps 25 -o {lemon.png} --preview-dir {frames}",
+        "visualise --classes lemon --size 120x100 --steps 40 -o {lemon.png} --preview-dir {frames}",
         folder,
     )
     made = codec.read(folder / "lemon.png").pixels
