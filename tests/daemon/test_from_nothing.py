@@ -114,14 +114,14 @@ def test_the_network_is_beyond_doubt_of_the_file_and_another_is_asked(
 
 
 def test_a_region_fools_within_its_surroundings(shared_daemon: Daemon, folder: Path) -> None:
-    line = "fool {in.png} -o {out.png} --mask {mask.png} --classes lemon --encoding direct --confidence 0.9"
+    line = "fool {in.png} -o {out.png} --mask {mask.png} --classes lemon --encoding direct --confidence 0.7"
     told(shared_daemon, line, folder)
     source, made = (codec.read(folder / name).pixels for name in ("in.png", "out.png"))
     outside = codec.read(folder / "mask.png").pixels[..., 0] == 0
     assert np.array_equal(source[outside], made[outside])
     seen = told(shared_daemon, "classify {out.png} --mask {mask.png}", folder)["info"]["seen"][0]
     assert seen["name"] == "lemon"
-    assert seen["probability"] >= 0.9
+    assert seen["probability"] >= 0.7
 
 
 def test_the_command_says_what_was_reached(shared_daemon: Daemon, folder: Path) -> None:

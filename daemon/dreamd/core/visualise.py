@@ -194,9 +194,11 @@ class Look:
         shown = min(1.0, min(1.0, settings.most / settings.side) / scale)
         height, width = (max(1, round(side * scale)) for side in size)
         down, right = (max(LEAST, round(side * shown)) for side in (height, width))
-        # To the edge of the picture, and a little beyond, where it is reflected.
+        # To the edge of the picture, and a little beyond, where it is reflected; where there is room for several
+        # things, so far that they stand at the edges too.
+        several = 1 - settings.most / settings.side / 4 if settings.side > settings.most else 0.0
         far = [
-            max(0.0, 1 - seen / side) + settings.robustness * SLIDE / side
+            max(several, 1 - seen / side + settings.robustness * SLIDE / side, 0.0)
             for side, seen in ((height, down), (width, right))
         ]
         angle = math.radians(settings.robustness * dice.uniform(-TURN, TURN))
