@@ -36,7 +36,7 @@ from dreamwire.messages import (
     Submit,
     encode,
 )
-from dreamwire.params import markdown
+from dreamwire.params import JOBS, markdown
 
 DOCS = Path(__file__).resolve().parent
 COMMAND = ".venv/bin/python docs/generate.py"
@@ -195,11 +195,7 @@ def _tokens(value: Any, key: str | None = None) -> Iterator[tuple[bytes, str]]:
 
 
 PARTS: Mapping[str, str] = {
-    "parameters": markdown("dream").rstrip(),
-    "parameters-enlarge": markdown("enlarge").rstrip(),
-    "parameters-classify": markdown("classify").rstrip(),
-    "parameters-saliency": markdown("saliency").rstrip(),
-    "parameters-adversarial": markdown("adversarial").rstrip(),
+    **{f"parameters-{kind}": markdown(kind).rstrip() for kind in JOBS},
     "presets": presets.markdown().rstrip(),
     "client-messages": messages("client"),
     "daemon-messages": messages("daemon"),

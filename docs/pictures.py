@@ -44,6 +44,11 @@ PHOTOGRAPHS = {
     "chelsea": np.s_[60:220, 90:290], "coffee": np.s_[100:260, 230:430], "rocket": np.s_[200:360, 230:430],
 }  # fmt: skip
 
+#: The face of the cat of `chelsea`.
+FACE = np.s_[30:270, 70:400]
+#: Classes of which the network is asked what it has in mind, and for which it is fooled.
+IDEAS = ("dalmatian", "lemon", "measuring cup", "goldfish", "tree frog", "flamingo", "castle", "teapot")
+FOOLED = ("king penguin", "school bus", "baseball", "cheetah")
 #: Layers that a picture is rebuilt from, and frames of a sequence.
 INVERTED = ("blocks.1", "blocks.3", "blocks.5", "blocks.8", "blocks.10", "blocks.12", "blocks.15")
 FRAMES = (1, 2, 5, 10, 20, 40)
@@ -88,7 +93,7 @@ def catalogue(folder: Path) -> None:
     cat = folder / "cat.png"
     codec.write(codec.Picture(skimage.data.chelsea()[20:260, 60:380]), cat)
     out = folder / "sheet.png"
-    run("catalogue", cat, "--output", out)
+    run("catalogue", cat, "--output", out, "--side", "136")
     _save([[_pixels(out)]], PICTURES / "catalogue.jpg", 1)
 
 
@@ -148,7 +153,7 @@ def adversarial(folder: Path) -> None:
     changed, difference = (
         command("adversarial", cat, "--classes", "espresso", "--show", show) for show in ("picture", "difference")
     )
-    _save([[_pixels(cat), changed, difference]], PICTURES / "adversarial.jpg", 1)
+    _save([[each[FACE] for each in (_pixels(cat), changed, difference)]], PICTURES / "adversarial.jpg", 1)
     print("| class | epsilon | confidence | largest | mean | RMS | seen now | by EfficientNet-Lite1 |")
     print("|---|---|---|---|---|---|---|---|")
     out = cat.with_name("out.png")
@@ -166,6 +171,51 @@ def adversarial(folder: Path) -> None:
         pyvips.Image.new_from_file(str(out)).write_to_file(str(file), **options)
         (seen,) = info("classify", file, "--top", "1")["seen"]
         print(f"| {suffix} {options} | {_named(seen)} |")
+
+
+def visualise(folder: Path) -> None:
+    """What the network has in mind of eight classes, of a channel at three sizes, and of a layer.
+
+    Says how probable the classes are to it and to two others.
+    """
+    out, cells = folder / "out.png", []
+    others = ("efficientnet_lite1", "efficientnet_lite2")
+    print("| class | Lite0 | Lite1 | Lite2 |\n|---|---|---|---|")
+    for name in IDEAS:
+        own = info("visualise", "--classes", name, "--output", out)["classes"][name][1]
+        cells.append(_pixels(out))
+        seen = [
+            {
+                each["name"]: each["probability"]
+                for each in info("classify", out, "--network", network, "--top", "100")["seen"]
+            }
+            for network in others
+        ]
+        print(f"| {name} | {' | '.join(percent(each) for each in (own, *(all.get(name, 0.0) for all in seen)))} |")
+    _save([cells[:4], cells[4:]], PICTURES / "visualise.jpg", 2)
+    for options in (
+        ("--classes", "goldfish", "--thing-size", "0.5"), ("--layers", "blocks.8", "--channels", "36"),
+        ("--layers", "blocks.10"), ("--classes", "dalmatian", "--robustness", "0"),
+    ):  # fmt: skip
+        run("visualise", *options, "--output", out)
+        cells.append(_pixels(out))
+    _save([cells[8:]], PICTURES / "visualise-more.jpg", 2)
+
+
+def fool(folder: Path) -> None:
+    """Pictures that are nothing to people: four encoded by networks, and one directly.
+
+    Says what they are to the network, and to another.
+    """
+    out, cells = folder / "out.png", []
+    print("| class | encoding | Lite0 | Lite1 | seconds |\n|---|---|---|---|---|")
+    for name, encoding in (*((name, "cppn") for name in FOOLED), ("king penguin", "direct")):
+        told = info("fool", "--classes", name, "--encoding", encoding, "--size", "224x224", "--output", out)
+        cells.append(_pixels(out))
+        (other,) = told["fool"]["verdicts"]
+        own, seconds = percent(told["classes"][name][1]), told["seconds"]["dream"]
+        print(f"| {name} | {encoding} | {own} | {_named(other['after'])} | {seconds:.0f} |")
+    _save([cells], PICTURES / "fool.jpg", 1)
 
 
 def _named(seen: Mapping[str, Any]) -> str:
@@ -239,6 +289,8 @@ MAKERS: Mapping[str, Callable[[Path], None]] = {
     "ranks": ranks,
     "saliency": saliency,
     "adversarial": adversarial,
+    "visualise": visualise,
+    "fool": fool,
     "invert": invert,
     "zoom": zoom,
 }

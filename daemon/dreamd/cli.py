@@ -260,12 +260,11 @@ def add_catalogue(parser: argparse.ArgumentParser) -> None:
 def add_zoom(parser: argparse.ArgumentParser) -> None:
     """The arguments of `zoom`."""
     add_pictures(parser, "where to write: a folder, or a .gif, .mp4 or .webm")
-    add_params(parser, [FRAMES])
     parser.add_argument(
         "--fps", type=_between(1, 60), default=12, metavar="N",
         help="how many a film shows in a second (1 to 60; default %(default)s)",
     )  # fmt: skip
-    add_params(parser, JOBS["zoom"].params.values())
+    add_params(parser, [FRAMES, *JOBS["zoom"].params.values()])
 
 
 def add_params(parser: argparse.ArgumentParser, rows: Iterable[Param]) -> None:

@@ -198,7 +198,8 @@ def timm() -> ModuleType:
     return found
 
 
-def _build_timm(name: str) -> nn.Module:
+def build_timm(name: str) -> nn.Module:
+    """A network of timm by its name here, with weights that are made up."""
     return split_norms(timm().create_model(name.removeprefix(TIMM), pretrained=False))
 
 
@@ -225,7 +226,7 @@ class _Family:
 _FAMILIES: Mapping[str, _Family] = {
     "efficientnet_lite": _Family(lambda name: EfficientNetLite(*_LITE_SCALES[name]), _lite_key),
     "torchvision": _Family(_build_torchvision, _torchvision_key),
-    "timm": _Family(_build_timm, lambda key: key),
+    "timm": _Family(build_timm, lambda key: key),
 }
 
 

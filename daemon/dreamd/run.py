@@ -113,7 +113,9 @@ class Run:
         colour = picture.colour(device)
         network = self._network(str(self._params["network"]))
         window = self._attempt.window
-        return picture, Task(self._params, colour, mask, network, window, self._network, given.get("guide"))
+        return picture, Task(
+            self._submit.kind, self._params, colour, mask, network, window, self._network, given.get("guide")
+        )
 
     @property
     def _cuts_out(self) -> bool:
@@ -185,7 +187,7 @@ def _used(task: Task) -> dict[str, Any]:
     weights = task.network.row.weights
     return {
         "network": task.network.row.name,
-        "objective": what(task.params),
+        "objective": what(task.kind, task.params),
         "weights": weights.file,
         "weights_sha256": weights.sha256,
         "precision": str(task.network.dtype).removeprefix("torch."),

@@ -23,7 +23,7 @@ from dreamwire.networks import CLASSES, TIMM, Layer, Network, row_file, write_ro
 from dreamwire.words import nearest
 
 from .geometry import layers_of
-from .models import Tracer, split_norms, timm, trace
+from .models import Tracer, build_timm, split_norms, timm, trace
 from .weights import keep
 
 
@@ -34,13 +34,14 @@ def fetch(name: str, file: Path | None = None) -> Network:
     convolutions throughout; download if its weights cannot be had.
     """
     library, model = timm(), name.removeprefix(TIMM)
-    if not library.is_model(model):
-        raise DreamError("unknown_network", f"timm has no network called {model!r:.60}{_near(library, model)}")
-    with torch.device("meta"):
-        net = split_norms(library.create_model(model, pretrained=False).eval())
-    layers = _layers(name, net)
-    state = _filled(library, model, file).state_dict()
-    weights = keep(row_file(name).with_suffix(".pth").name, lambda path: torch.save(state, path))
+    # Trained weights are told apart by a tag, as in resnet18.a1_in1k; without one timm has a choice of its own.
+    names = library.list_models(pretrained="." in model)
+    if model not in names:
+        hint = nearest(model, names, "; timm.list_models() in Python lists them.")
+        raise DreamError("unknown_network", f"timm has no network called {model!r:.60}{hint}")
+    layers = _layers(name)
+    net = _filled(library, model, file)
+    weights = keep(f"{row_file(name).stem}.pth", lambda path: torch.save(net.state_dict(), path))
     about: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]
     row = Network(
         name=name,
@@ -57,10 +58,6 @@ def fetch(name: str, file: Path | None = None) -> Network:
     )
     write_row(row, row_file(name))
     return row
-
-
-def _near(library: Any, model: str) -> str:
-    return nearest(model, library.list_models(), "; timm.list_models() in Python lists them.")
 
 
 def _filled(library: Any, model: str, file: Path | None) -> nn.Module:
@@ -85,9 +82,11 @@ def _filled(library: Any, model: str, file: Path | None) -> nn.Module:
     return split_norms(net.eval())
 
 
-def _layers(name: str, net: nn.Module) -> dict[str, Layer]:
+def _layers(name: str) -> dict[str, Layer]:
     """The layers to offer, from the shallowest to the deepest, and what they see."""
     try:
+        with torch.device("meta"):
+            net = build_timm(name).eval()
         tracer = Tracer()
         order = {node: place for place, node in enumerate(tracer.trace(net).nodes)}
         stages = [stage["module"] for stage in getattr(net, "feature_info", ())]

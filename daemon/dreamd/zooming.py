@@ -18,7 +18,7 @@ from dreamwire import zoom
 from dreamwire.crop import crop
 from dreamwire.errors import DreamError
 from dreamwire.messages import Progress
-from dreamwire.params import find_job, validate
+from dreamwire.params import FRAMES, find_job, validate
 from dreamwire.words import duration
 
 from . import codec
@@ -38,11 +38,11 @@ def run(call: Call) -> int:
     values = validate("zoom", given)
     film = film_of(arguments.output)
     picture = codec.read(arguments.image)
-    # Of 8 bits so little would be left, frame after frame, that it would be seen.
+    # In 8 bits each frame would be rounded anew.
     picture = replace(picture, pixels=codec.convert(picture.pixels, "uint16"))
     mask = read_mask(arguments.mask, picture)
     part = slices(crop("zoom", mask_bounds(mask, picture.size), picture.size, values))
-    reel = Reel(film.folder, arguments.frames)
+    reel = Reel(film.folder, getattr(arguments, "frames", int(FRAMES.default)))
     reel.open(values | {"picture": _hash(picture.pixels), "mask": "" if mask is None else _hash(mask)})
     found = reel.count
     with Bar("Zooming") as bar, Interruption() as interruption:

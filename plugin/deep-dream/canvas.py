@@ -278,7 +278,8 @@ class Result:
         place = self._place
         kind = Gimp.ImageType.GRAYA_IMAGE if source.layer.is_gray() else Gimp.ImageType.RGBA_IMAGE
         # What a map does not speak of is dark; so laid over the picture, it is as if lit where it does.
-        mode = Gimp.LayerMode.MULTIPLY if find_job(settings.kind).gives == "map" else Gimp.LayerMode.NORMAL
+        gives = find_job(settings.kind).gives
+        mode = Gimp.LayerMode.MULTIPLY if gives == "map" else Gimp.LayerMode.NORMAL
         title = name or settings.title
         layer = Gimp.Layer.new(self.image, title, place.width, place.height, kind, 100.0, mode)
         self.layer: Gimp.Layer = layer
@@ -287,7 +288,8 @@ class Result:
         layer.set_composite_space(Gimp.LayerColorSpace.RGB_PERCEPTUAL)
         if settings.mask == "layer-mask":
             self._set(place, before.part(place).frame, before.channels, before.dtype)
-            if (mask := source.mask(place, soft=keeps_mask(settings.kind))) is not None:
+            soft = gives == "map" or keeps_mask(settings.kind)
+            if (mask := source.mask(place, soft=soft)) is not None:
                 own = layer.create_mask(Gimp.AddMaskType.WHITE)
                 layer.add_mask(own)
                 own.get_buffer().set(place.at(place.left, place.top).rectangle, MASK, mask.frame)

@@ -20,7 +20,6 @@ except ImportError:
     # the link to it, which must not be followed here.
     sys.path.append(str(Path(__file__).absolute().parent / "carried"))
 
-from dreamwire.networks import NETWORKS
 from dreamwire.params import FRAMES, GUIDE, JOBS, Job, Param, find_job
 from dreamwire.presets import PRESETS
 from settings import MASKS, argument, is_sequence, keeps_mask, shown
@@ -181,9 +180,6 @@ def add_argument(procedure: Gimp.Procedure, row: Param, label: str) -> None:
         procedure.add_int_argument(*about, int(row.minimum), int(row.maximum), row.default, READWRITE)
     elif row.kind == "float":
         procedure.add_double_argument(*about, row.minimum, row.maximum, row.default, READWRITE)
-    elif row.kind == "network" and row.default:
-        networks = {name: (network.label, network.help) for name, network in NETWORKS.items()}
-        procedure.add_choice_argument(*about, choice(networks), row.default, READWRITE)
     elif row.choices is not None:
         choices = {name: (name.capitalize(), text) for name, text in row.choices.items()}
         procedure.add_choice_argument(*about, choice(choices), row.default, READWRITE)

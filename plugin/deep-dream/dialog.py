@@ -21,9 +21,10 @@ from choosing import Chooser
 from dreamwire.catalogue import Entry
 from dreamwire.classes import synonyms
 from dreamwire.errors import DreamError
-from dreamwire.networks import NETWORKS
-from dreamwire.params import FRAMES, GUIDE, Param, find_job, validate
+from dreamwire.networks import Network, find_network, networks
+from dreamwire.params import FRAMES, GUIDE, Param, find_job, layer_weights, validate
 from dreamwire.presets import Preset, presets
+from dreamwire.texts import format_weights
 from own import OwnPresets, picture_of
 from preview import HEIGHT, LivePreview
 from session import Session, advice
@@ -62,6 +63,7 @@ class JobDialog:
         self._preview = LivePreview(source, self.session)
         self._error = label("", width=48)
         self._layers = Gtk.ComboBoxText.new_with_entry()
+        self._labels: list[Gtk.Label] = []
         self._build()
         self._changed_layers()
         config.connect("notify", self._changed)
@@ -77,8 +79,9 @@ class JobDialog:
 
     def _build(self) -> None:
         dialog = self._dialog
-        head = [name for name in ("network", "classes") if name in self._rows]
-        rest = [name for name in self._rows if name not in (*head, "layers")]
+        chosen = [name for name, row in self._rows.items() if row.kind == "network"]
+        head = [name for name in ("classes",) if name in self._rows]
+        rest = [name for name in self._rows if name not in (*chosen, *head, "layers")]
         first = [name for name in rest if not self._rows[name].advanced]
         more = [name for name in rest if self._rows[name].advanced]
         for name in rest:
@@ -98,9 +101,13 @@ class JobDialog:
         for box in boxes.values():
             box.set_spacing(6)
         expander = Gtk.Expander.new_with_mnemonic("_More settings")
-        boxes["more"].set_border_width(6)
-        expander.add(boxes["more"])
-        controls = column(boxes["head"], *self._layers_row(), boxes["first"], expander, self._error, gap=6)
+        network, *others = map(self._network_row, chosen)
+        further = column(boxes["more"], *others, gap=6)
+        further.set_border_width(6)
+        expander.add(further)
+        controls = column(
+            network, boxes["head"], *self._layers_row(), boxes["first"], expander, self._error, gap=6
+        )
         area = Gtk.ScrolledWindow(hscrollbar_policy=Gtk.PolicyType.NEVER, propagate_natural_width=True)
         area.set_min_content_height(HEIGHT + 60)
         area.add(controls)
@@ -123,11 +130,26 @@ class JobDialog:
             return []
         self._layers.set_tooltip_text(self._rows["layers"].help)
         self._layers.connect("changed", self._chose_layers)
-        self._label = label("Layers")
         look = button("_By looking...", self._look, "Shows what each layer makes of the region.")
-        layers = row(self._label, self._layers, look, gap=6)
-        layers.set_child_packing(self._layers, True, True, 0, Gtk.PackType.START)
-        return [layers]
+        return [self._row_of("Layers", self._layers, look)]
+
+    def _network_row(self, name: str) -> Gtk.Widget:
+        """The networks to choose from, those of timm that were pulled among them."""
+        known = Gtk.ListStore(str, str)
+        if not self._rows[name].default:
+            known.append(["", "the smallest that is here"])
+        for network in networks().values():
+            known.append([network.name, network.label])
+        combo = GimpUi.prop_string_combo_box_new(self._config, name, known, 0, 1)
+        combo.set_tooltip_text(self._rows[name].help)
+        return self._row_of(self._rows[name].label, combo)
+
+    def _row_of(self, text: str, widget: Gtk.Widget, *more: Gtk.Widget) -> Gtk.Widget:
+        """A widget that is not the dialog's own, with its label."""
+        self._labels.append(label(text))
+        made = row(self._labels[-1], widget, *more, gap=6)
+        made.set_child_packing(widget, True, True, 0, Gtk.PackType.START)
+        return made
 
     def _look(self) -> None:
         try:
@@ -171,8 +193,8 @@ class JobDialog:
     def _align(self, arguments: list[str]) -> None:
         """One column of labels."""
         group = Gtk.SizeGroup(mode=Gtk.SizeGroupMode.HORIZONTAL)
-        if "layers" in self._rows:
-            group.add_widget(self._label)
+        for each in self._labels:
+            group.add_widget(each)
         for name in arguments:
             made = self._dialog.get_widget(name, GObject.TYPE_NONE)
             if isinstance(made, (GimpUi.Labeled, GimpUi.DrawableChooser)):
@@ -285,7 +307,7 @@ class JobDialog:
         """The network's layers to choose from, and what is chosen."""
         if "layers" not in self._rows:
             return
-        network = NETWORKS[self._config.get_property("network")]
+        network = self._chosen()
         self._writing = True
         if self._layers.get_name() != network.name:
             self._layers.set_name(network.name)
@@ -299,10 +321,16 @@ class JobDialog:
         self._writing = False
 
     def _usual_layers(self) -> str:
-        """What no layers stand for: the network's default one, or none where a class is looked for."""
-        network = NETWORKS[self._config.get_property("network")]
-        has_class = "classes" in self._rows and self._config.get_property("classes").strip()
-        return "" if has_class else network.default_layer
+        """What no layers stand for."""
+        asked = [name for name in ("network", "classes") if name in self._rows]
+        try:
+            values = validate(self._kind, {name: self._config.get_property(name) for name in asked})
+        except DreamError:  # whatever is wrong is told elsewhere
+            return ""
+        return format_weights(layer_weights(self._kind, values))
+
+    def _chosen(self) -> Network:
+        return find_network(self._config.get_property("network"))
 
     def _chose_layers(self, combo: Gtk.ComboBoxText) -> None:
         if self._writing:

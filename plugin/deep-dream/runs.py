@@ -19,7 +19,7 @@ from canvas import Enlarged, Pixels, RefusalError, Result, Source, guide_pixels,
 from dreamwire.client import Image, JobCancelledError
 from dreamwire.crop import Box
 from dreamwire.messages import Array, Buffer, Done, Message, Preview, PreviewIs, Progress
-from dreamwire.networks import NETWORKS
+from dreamwire.networks import find_network
 from dreamwire.params import FRAMES, Value, find_job
 from dreamwire.presets import find_preset
 from dreamwire.reports import told
@@ -237,7 +237,7 @@ class Run:
     ) -> None:
         self._call, self._sources, self._settings, self._loop = call, sources, settings, loop
         self._replaces = replaces
-        self._weights = NETWORKS[str(settings.params["network"])].weights.sha256
+        self._weights = find_network(str(settings.params["network"])).weights.sha256
         self._done: list[Result | Enlarged] = []
         self._infos: list[Mapping[str, Any]] = []
         self._guide: Pixels | None = None
@@ -414,6 +414,11 @@ class Film(Run):
     """
 
     _number = 0
+
+    def _taken(self, source: Source) -> tuple[Pixels, Pixels | None]:
+        """In float: what were rounded in every frame would drift."""
+        pixels, mask = super()._taken(source)
+        return source.pixels(pixels.place, dtype="float32"), mask
 
     def _next(self) -> None:
         self._source, (self._pixels, self._mask) = self._jobs[0]

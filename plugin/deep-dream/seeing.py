@@ -17,7 +17,7 @@ from gi.repository import GdkPixbuf, Gimp, GimpUi, GLib, Gtk
 
 from canvas import RefusalError, Source, select
 from dreamwire.messages import Done, Message, Progress
-from dreamwire.networks import NETWORKS
+from dreamwire.networks import CLASSES, networks
 from dreamwire.params import defaults
 from dreamwire.reports import percent
 from dreamwire.words import where
@@ -88,8 +88,9 @@ class SeeingWindow:
         self._image = Gtk.Image(width_request=WIDTH, height_request=HEIGHT)
         self._image.set_from_pixbuf(self._before)
         self._network = Gtk.ComboBoxText()
-        for name, network in NETWORKS.items():
-            self._network.append(name, network.label)
+        for name, network in networks().items():
+            if CLASSES in network.layers:
+                self._network.append(name, network.label)
         self._network.set_active_id(str(self._settings.params["network"]))
         self._network.connect("changed", lambda _: self._chose_network())
         self._classes = Gtk.Grid(column_spacing=GAP, row_spacing=6)

@@ -16,7 +16,7 @@ from typing import Any
 
 from dreamwire import __version__, paths
 from dreamwire.errors import DreamError
-from dreamwire.networks import NETWORKS
+from dreamwire.networks import find_network
 from dreamwire.params import FRAMES, PARAMS, Value, defaults, enlargement, find_job, validate, what
 from dreamwire.presets import Preset, parse_preset, preset_of
 
@@ -105,8 +105,8 @@ class Settings:
         name = str(self.params["network"])
         label = find_job(self.kind).label
         found = preset_of(self.kind, self.params, PERSONAL)
-        looked = found.label if found else what(self.params)
-        network = "" if name == PARAMS["network"].default else f" ({NETWORKS[name].label})"
+        looked = found.label if found else what(self.kind, self.params)
+        network = "" if name == PARAMS["network"].default else f" ({find_network(name).label})"
         return f"{label}: {looked}{network}" if looked else f"{label}{network}"
 
     @property

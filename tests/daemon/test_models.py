@@ -194,7 +194,7 @@ def test_every_network_can_be_asked_what_it_sees_and_where(
     params = validate("saliency", {"network": net.row.name, "samples": 1, "method": method})
     mask = torch.zeros(96, 96)
     mask[20:70, 10:90] = 1
-    task = Task(params, pair.pixels[0].float(), mask, net, 1024, another)
+    task = Task("saliency", params, pair.pixels[0].float(), mask, net, 1024, another)
     shares = task.probabilities()
     assert shares.shape == (1000,)
     assert float(shares.sum()) == pytest.approx(1, abs=1e-5)

@@ -49,7 +49,7 @@ def task(
         raise AssertionError(name)
 
     picture = None if guide is None else Picture(torch.from_numpy(guide), guide.dtype.name)
-    return Task(validate("dream", given), source, mask, network, 1024, none, picture)
+    return Task("dream", validate("dream", given), source, mask, network, 1024, none, picture)
 
 
 def box(source: Tensor, top: int, left: int, height: int, width: int) -> Tensor:

@@ -77,7 +77,7 @@ def test_dreaming_part_of_a_picture_needs_only_its_context(
     image, mask = cloud
     small = torch.zeros_like(mask)
     small[250:280, 420:470] = mask[250:280, 420:470]
-    context = context_pixels(validate("dream", {"octaves": 1}))
+    context = context_pixels("dream", validate("dream", {"octaves": 1}))
     settings = Settings(octaves=1, steps=2, context=context)
     box = Box(250, 420, 280, 470).grow(context, context).clip(Box(0, 0, 512, 768))
     assert box.area < image[0].numel() * 0.8

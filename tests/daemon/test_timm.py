@@ -134,6 +134,7 @@ def test_what_cannot_be_fetched_says_why_and_leaves_nothing(place: Daemon, tmp_p
         for name, code, message in (
             ("timm:test_resnet", "download", "could not get the weights of test_resnet"),
             ("timm:resnet81", "unknown_network", "did you mean resnet"),
+            ("timm:resnet18.nonsense", "unknown_network", "did you mean resnet18"),
             ("timm:../resnet18", "unknown_network", "no network called"),
         ):
             with pytest.raises(DreamError, match=message) as caught:

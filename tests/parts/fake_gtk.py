@@ -320,6 +320,17 @@ def init(_name: str) -> None:
     fake_gegl.init(None)
 
 
+class StringComboBox(Widget):
+    """A choice of text for a property, from rows of a list."""
+
+
+def prop_string_combo_box_new(
+    config: object, name: str, model: ListStore, value: int, _label: int
+) -> StringComboBox:
+    """What is offered is what its model holds."""
+    return StringComboBox(config=config, name=name, offers=[row[value] for row in model.rows])
+
+
 class Labeled(Widget):
     """A widget of one of a procedure's arguments."""
 

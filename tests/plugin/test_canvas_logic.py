@@ -215,7 +215,7 @@ def test_as_much_travels_as_the_network_looks_at_and_the_layer_holds(
     image = gimp.new_image(60, 50)
     layer = gimp.new_layer(image, 40, 30, at=(11, 13))
     gimp.select(image, 30, 16, 10, 5)
-    sees = context_pixels(NEAR.params)
+    sees = context_pixels("dream", NEAR.params)
     assert 3 <= sees <= 11, "above, and nowhere else, there is less than it looks at"
     assert canvas.Source(layer).crop(NEAR) == canvas.Place(30 - sees, 13, 10 + 2 * sees, 8 + sees)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dreamwire.client import JobCancelledError
@@ -102,16 +103,21 @@ def studio(fake: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> Studio:
 def frame(dream: Dream) -> None:
     """The daemon shows all of the picture in one grey."""
     array = Array("image", 0, "uint8", dream.image.shape)
-    pixels = bytes([100]) * array.nbytes
-    dream.event(PreviewIs(job="1", box=(0, 0, *dream.image.shape[:2]), array=array, frames=(pixels,)))
+    box = (0, 0, *dream.image.shape[:2])
+    dream.event(PreviewIs(job="1", box=box, array=array, frames=(grey(array, 100),)))
 
 
 def done(dream: Dream) -> None:
     """The daemon ends with another."""
-    array = Array("image", 0, "uint8", dream.image.shape)
-    pixels = bytes([200]) * array.nbytes
+    array = Array("image", 0, dream.image.dtype, dream.image.shape)
     box = (0, 0, *dream.image.shape[:2])
-    dream.done(Done(job="1", box=box, outputs=(array,), params={}, info={}, frames=(pixels,)))
+    dream.done(Done(job="1", box=box, outputs=(array,), params={}, info={}, frames=(grey(array, 200),)))
+
+
+def grey(array: Array, value: int) -> bytes:
+    """Pixels of one value of 0..255, in the array's own type."""
+    kind, one = (np.uint8, value) if array.dtype == "uint8" else (np.float32, value / 255)
+    return np.full(array.shape, one, kind).tobytes()
 
 
 def fails(dream: Dream) -> None:
@@ -224,9 +230,9 @@ def test_a_film_shows_each_frame_in_one_layer_and_puts_all_below_it_at_last(stud
 
 def test_each_frame_of_a_film_is_made_of_the_one_before_with_a_seed_of_its_own(studio: Studio) -> None:
     studio.film([done], [done], [done])
-    first, *others = [bytes(dream.image.pixels) for dream in studio.dreams]
-    assert set(first) != {200}
-    assert [set(each) for each in others] == [{200}, {200}]
+    first, *others = [np.frombuffer(dream.image.pixels, np.float32) for dream in studio.dreams]
+    assert np.ptp(first) > 0.1
+    assert all(np.allclose(each, 200 / 255) for each in others)
     assert [dream.params["seed"] for dream in studio.dreams] == [2, 3, 4]
 
 

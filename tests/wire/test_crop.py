@@ -13,7 +13,7 @@ from dreamwire.params import context_pixels, validate
 
 #: A dream that looks at little, and how far.
 SHORT = validate("dream", {"layers": "blocks.2", "octaves": 1, "jitter": 0})
-FAR = context_pixels(SHORT)
+FAR = context_pixels("dream", SHORT)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ dreams = st.fixed_dictionaries(
 @given(regions(), dreams)
 def test_any_crop(where: tuple[Box, tuple[int, int]], values: Mapping[str, int | float | str]) -> None:
     region, size = where
-    context = context_pixels(values)
+    context = context_pixels("dream", values)
     cropped = crop("dream", region, size, values)
     for axis in (0, 1):
         start, length = region[axis], region[axis + 2]

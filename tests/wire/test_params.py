@@ -68,21 +68,26 @@ def test_every_parameter_belongs_to_a_job() -> None:
 
 
 #: What a kind of job cannot do without.
-NEEDED = {"adversarial": {"classes": "espresso"}}
+NEEDED = {"adversarial": {"classes": "espresso"}, "fool": {"classes": "espresso"}}
 
 
 @pytest.mark.parametrize("kind", JOBS)
 def test_defaults_are_what_nothing_is_validated_to(kind: str) -> None:
-    found = {"layers": ""} if find_job(kind).layer else {}
-    assert defaults(kind) == validate(kind, NEEDED.get(kind, {})) | found | dict.fromkeys(NEEDED.get(kind, ()), "")
+    assert defaults(kind) == validate(kind, NEEDED.get(kind, {})) | dict.fromkeys(NEEDED.get(kind, ()), "")
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_enlarging_asks_a_layer_that_draws_no_things_unless_others_are_named(network: str) -> None:
-    layer = str(validate("enlarge", {"network": network})["layers"])
+    (layer,) = layer_weights("enlarge", validate("enlarge", {"network": network}))
     assert NETWORKS[network].layers[layer].field <= 28
-    assert validate("enlarge", {"classes": "tabby"})["layers"] == ""
-    assert validate("enlarge", {"layers": "blocks.4"})["layers"] == "blocks.4"
+    assert layer_weights("enlarge", validate("enlarge", {"layers": "blocks.4"})) == {"blocks.4": 1.0}
+
+
+def test_what_is_visualised_is_the_class_alone_and_beside_a_dreamt_one_there_is_a_little_of_a_layer() -> None:
+    wanted = {"classes": "lemon"}
+    assert layer_weights("visualise", validate("visualise", wanted)) == {}
+    assert layer_weights("visualise", validate("visualise", {})) == {"blocks.10": 1.0}
+    assert layer_weights("dream", validate("dream", wanted)) == {"blocks.10": 0.25}
 
 
 def test_nothing_is_rebuilt_from_what_a_layer_is_not_to_know() -> None:
@@ -400,8 +405,8 @@ def test_a_validated_job_has_every_parameter() -> None:
 
 
 def test_layers_left_out_are_the_default() -> None:
-    assert layer_weights(validate("dream", {})) == {"blocks.10": 1.0}
-    assert layer_weights(validate("dream", {"network": "googlenet"})) == {"inception4c": 1.0}
+    assert layer_weights("dream", validate("dream", {})) == {"blocks.10": 1.0}
+    assert layer_weights("dream", validate("dream", {"network": "googlenet"})) == {"inception4c": 1.0}
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
@@ -411,7 +416,7 @@ def test_every_layer_of_every_network_can_be_dreamt(network: Any) -> None:
         values = validate(
             "dream", {"network": network.name, "layers": name, "channels": f"0-{layer.channels - 1}"}
         )
-        assert {name: 1.0} == layer_weights(values)
+        assert {name: 1.0} == layer_weights("dream", values)
 
 
 # Context
@@ -430,17 +435,19 @@ def test_every_layer_of_every_network_can_be_dreamt(network: Any) -> None:
     ids=str,
 )
 def test_context_grows_with_what_is_seen(less: Mapping[str, object], more: Mapping[str, object]) -> None:
-    assert context_pixels(validate("dream", less)) < context_pixels(validate("dream", more))
+    assert context_pixels("dream", validate("dream", less)) < context_pixels("dream", validate("dream", more))
 
 
 @pytest.mark.parametrize("name", ["steps", "seed", "strength", "step_size"])
 def test_context_does_not_depend_on_how_a_dream_climbs(name: str) -> None:
     row = PARAMS[name]
     value = row.check(int(row.maximum) if row.kind == "int" else row.maximum)
-    assert context_pixels(validate("dream", {})) == context_pixels(validate("dream", {name: value}))
+    assert context_pixels("dream", validate("dream", {})) == context_pixels(
+        "dream", validate("dream", {name: value})
+    )
 
 
 def test_context_is_at_least_half_of_what_the_layer_sees() -> None:
     values = validate("dream", {"octaves": 1, "jitter": 0})
-    assert context_pixels(values) >= LITE0.layers["blocks.10"].field // 2
+    assert context_pixels("dream", values) >= LITE0.layers["blocks.10"].field // 2
     assert (context_share(values), context_share(validate("dream", {"context": "fast"}))) == (1.0, 0.5)

@@ -196,12 +196,12 @@ def test_more_channels_by_rank_than_there_are_are_refused() -> None:
 
 def test_classes_add_to_the_layers_that_are_named_or_to_some_of_the_default_one() -> None:
     alone, both = ({"classes": "tabby"}, {"classes": "tabby*2+lemon*-1", "layers": "blocks.8*0.5"})
-    assert layer_weights(validate("dream", alone)) == {"blocks.10": 0.25}
+    assert layer_weights("dream", validate("dream", alone)) == {"blocks.10": 0.25}
     assert class_weights(validate("dream", alone)) == {281: 1.0}
-    assert what(validate("dream", alone)) == "tabby+blocks.10*0.25"
-    assert layer_weights(validate("dream", both)) == {"blocks.8": 0.5}
-    assert what(validate("dream", both)) == "tabby*2+lemon*-1+blocks.8*0.5"
-    assert what(validate("dream", {})) == "blocks.10"
+    assert what("dream", validate("dream", alone)) == "tabby+blocks.10*0.25"
+    assert layer_weights("dream", validate("dream", both)) == {"blocks.8": 0.5}
+    assert what("dream", validate("dream", both)) == "tabby*2+lemon*-1+blocks.8*0.5"
+    assert what("dream", validate("dream", {})) == "blocks.10"
 
 
 @pytest.mark.parametrize("kind", [kind for kind, job in JOBS.items() if "classes" in job.params])

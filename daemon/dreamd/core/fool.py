@@ -19,11 +19,13 @@ from torch import Tensor
 
 from .adversarial import WHITE, OutOfReachError
 from .classifier import Classifier
-from .progress import Progress
+from .progress import Progress, rise
 from .region import Box, lay, region_of
 
 #: Units in each of a CPPN's hidden layers, and how many such layers there are.
 UNITS, DEPTH = 24, 4
+#: What x and y reach at the edges, and how many waves there are from edge to edge.
+REACH, WAVES = 2.0, 5
 #: What a CPPN's units do, in turn: the functions that make its pictures regular.
 FUNCTIONS: tuple[Callable[[Tensor], Tensor], ...] = (torch.sin, torch.tanh, lambda x: torch.exp(-x.square()))
 #: The grain of the noise to begin with, as a standard deviation before the logistic function.
@@ -65,19 +67,24 @@ class Direct:
 
 
 class Cppn:
-    """A network from a place to its colour; a place is told by x, y, its distance from the middle, and 1."""
+    """A network from a place to its colour.
+
+    It is told where it is by x, y, the distance from the middle, and waves along both axes, so that patterns can
+    be symmetric and come again.
+    """
 
     pace = 0.02
 
     def __init__(self, channels: int, box: Box, dice: torch.Generator) -> None:
-        half = math.sqrt(box.area) / 2
+        reach = math.sqrt(box.area) / 2 / REACH
         y, x = torch.meshgrid(
-            (torch.arange(box.height) + 0.5 - box.height / 2) / half,
-            (torch.arange(box.width) + 0.5 - box.width / 2) / half,
+            (torch.arange(box.height) + 0.5 - box.height / 2) / reach,
+            (torch.arange(box.width) + 0.5 - box.width / 2) / reach,
             indexing="ij",
         )
-        self._places = torch.stack([x, y, torch.hypot(x, y), torch.ones_like(x)])
-        sizes = [4, *[UNITS] * DEPTH, channels]
+        waves = [torch.sin(WAVES * math.pi * axis / REACH) for axis in (x, y)]
+        self._places = torch.stack([x.abs(), y, torch.hypot(x, y), *waves, torch.ones_like(x)])
+        sizes = [len(self._places), *[UNITS] * DEPTH, channels]
         self.parameters = [
             torch.randn(after, before, generator=dice) * (2 / math.sqrt(before))
             for before, after in itertools.pairwise(sizes)
@@ -107,17 +114,17 @@ def fool(classifier: Classifier, source: Tensor, mask: Tensor, settings: Setting
     encoding = ENCODINGS[settings.encoding](source.shape[0], region, dice)
     encoding.parameters = [each.to(source.device).requires_grad_() for each in encoding.parameters]
     climber = torch.optim.Adam(encoding.parameters, lr=encoding.pace)
-    best = 0.0
+    best = first = 0.0
     for step in range(settings.steps):
         made = encoding.picture()
         whole = _rounded(made.detach())
         seen = source.clone()
-        seen[region.index] = lay(base, _rounded(lay(base, whole, inside)), (inside > 0).to(inside))
+        seen[region.index] = lay(base, _rounded(lay(base, whole, inside)), inside, blended=False)
         shares = classifier.scores(seen).softmax(0)
         share = float(shares[settings.target])
-        best = max(best, share)
+        best, first = max(best, share), first or share
         found = seen[region.index] if settings.blended else lay(base, whole, inside, blended=False)
-        yield Progress.of_step(step + 1, settings.steps, region, found.clone, share)
+        yield Progress.of_step(step + 1, settings.steps, region, found.clone, rise([first], [share]))
         if share >= settings.confidence:
             return
         # The gradient of -log(share), to what is seen after rounding.

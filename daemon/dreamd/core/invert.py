@@ -113,8 +113,8 @@ def invert(
 ) -> Iterator[Progress]:
     """Rebuilds the region where `mask (H, W)` of 0..1 is above 0 in `source (C, H, W)`; C is 3, or 1 for gray.
 
-    Yields after every window; the last `Progress.picture` is the result. Its `value` is the objective's first
-    term over what it was at first. Raises `EmptyRegionError`, and `EmptyCodeError`.
+    Yields after every window; the last `Progress.picture` is the result. Its `value` rises as
+    the codes come nearer. Raises `EmptyRegionError`, and `EmptyCodeError`.
     """
     mask, region = region_of(mask)
     found = _parts(network, codes, source, mask, settings)

@@ -99,7 +99,7 @@ def lay(source: Tensor, made: Tensor, mask: Tensor, *, blended: bool = True) -> 
 
     Whoever lays the mask over the result himself wants it not `blended`: then every mask above 0 counts as 1.
     """
-    changed = source + mask * (made - source) if blended else made
+    changed = torch.lerp(source, made, mask) if blended else made  # exact where the mask is 1
     return torch.where(mask > 0, changed, source)
 
 

@@ -22,14 +22,14 @@ from .gradient import Network
 from .objectives import Objective
 from .plan import Extent, Plan
 from .progress import Progress, rise
-from .pyramid import resize, rms
+from .pyramid import resize, resize_mask, rms
 from .region import lay, region_of
 
 #: How much weaker a frequency is than one of half as many waves: 2 to the power of this. In photographs it is 1.
 DECAY = 1.5
 #: How far all frequencies together move in a step, before the logistic function makes a picture of them: at first,
 #: and at last.
-PACE, LAST = 0.15, 0.015
+PACE, LAST = 0.12, 0.012
 #: The noise to begin with, in first steps.
 NOISE = 0.15
 #: Pixels around the picture that nobody sees: where the waves come round, one side would fit the other.
@@ -43,8 +43,6 @@ EARLY, LATE = (0.5, 0.8), (0.8, 1.6)
 TURN, SLIDE = 15.0, 16.0
 #: The shortest side that is shown.
 LEAST = 32
-#: The largest picture that is shown at once, in shares of the side that the network was trained on.
-MOST = 2.0
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,8 @@ def visualise(
     finest = scale * LATE[1] ** settings.robustness
     size = [max(1, min(side, round(side * finest))) for side in inside.shape]
     spectrum = Spectrum(source.shape[0], (size[0], size[1]), settings, source.device)
-    within = resize(inside[None], size, "bilinear").clamp(0, 1)
+    within = resize_mask(inside, size)[None]
+    places = 2 * (within[0].nonzero() + 0.5) / torch.tensor(size, device=within.device) - 1
     climber = torch.optim.Adam([spectrum.parameters], lr=PACE)
     dice = random.Random(settings.seed)  # noqa: S311 - repeatable on purpose
 
@@ -122,10 +121,14 @@ def visualise(
     for step in range(settings.steps):
         climber.param_groups[0]["lr"] = LAST + (PACE - LAST) * (1 + math.cos(math.pi * step / settings.steps)) / 2
         made = spectrum.picture()
-        look = Look.of((region.height * scale, region.width * scale), step / settings.steps, settings, dice)
+        place = places[dice.randrange(len(places))].tolist()
+        look = Look.of((region.height * scale, region.width * scale), place, step / settings.steps, settings, dice)
         # Around the region there is middle gray.
         shown = look.show(torch.cat([within * (made - 0.5), within]))
-        shown, weights = shown[:-1] + 0.5, shown[-1].detach()
+        # What is in the middle of a look counts most, so that forms are whole.
+        shown, weights = shown[:-1] + 0.5, shown[-1].detach() * _middle(shown)
+        if not weights.any():  # turned out of sight
+            weights = torch.ones_like(weights)
         plan = Plan.of(Extent.around(weights), network, objective.layers, side=settings.window)
         scales = scales or _scales(network, objective, plan, shown.detach())
         gradient, climbed = torch.zeros_like(shown), [0.0] * len(objective.terms)
@@ -140,6 +143,14 @@ def visualise(
                 value = rise(first, climbed)
             done = (step + window / len(plan.windows)) / settings.steps
             yield Progress(1, 1, step + 1, settings.steps, window, len(plan.windows), done, value, region, picture)
+
+
+def _middle(shown: Tensor) -> Tensor:
+    """Weights `(h, w)` of places in what is shown: 1 in the middle, falling off to the edges."""
+    rows, columns = (
+        torch.sin(math.pi * (torch.arange(side, device=shown.device) + 0.5) / side) for side in shown.shape[-2:]
+    )
+    return torch.outer(rows, columns)
 
 
 def _scales(network: Network, objective: Objective, plan: Plan, shown: Tensor) -> list[float]:
@@ -166,25 +177,30 @@ class Look:
     slide: tuple[float, float]
 
     @classmethod
-    def of(cls, size: tuple[float, float], share: float, settings: Settings, dice: random.Random) -> Look:
-        """One at random of a picture shown at `size`, after a `share` of all steps."""
+    def of(
+        cls,
+        size: tuple[float, float],
+        place: Sequence[float],
+        share: float,
+        settings: Settings,
+        dice: random.Random,
+    ) -> Look:
+        """One at random of a picture shown at `size`, after a `share` of all steps.
+
+        Nearly all of them show the `place`, which is told from -1 to 1, down and to the right.
+        """
         least, most = (early + share * (late - early) for early, late in zip(EARLY, LATE, strict=True))
         scale = dice.uniform(least, most) ** settings.robustness
-        limit = min(1.0, settings.most / settings.side) / scale
-        full = tuple(max(1, round(side * scale)) for side in size)
-        part = tuple(max(LEAST, round(side * min(1.0, limit))) for side in full)
+        shown = min(1.0, min(1.0, settings.most / settings.side) / scale)
+        height, width = (max(1, round(side * scale)) for side in size)
+        down, right = (max(LEAST, round(side * shown)) for side in (height, width))
         # To the edge of the picture, and a little beyond, where it is reflected.
         far = [
             max(0.0, 1 - seen / side) + settings.robustness * SLIDE / side
-            for side, seen in zip(full, part, strict=True)
+            for side, seen in ((height, down), (width, right))
         ]
         angle = math.radians(settings.robustness * dice.uniform(-TURN, TURN))
-        return cls(
-            (full[0], full[1]),
-            (part[0], part[1]),
-            angle,
-            (dice.uniform(-far[0], far[0]), dice.uniform(-far[1], far[1])),
-        )
+        return cls((height, width), (down, right), angle, (place[0] * far[0], place[1] * far[1]))
 
     def show(self, picture: Tensor) -> Tensor:
         """What is seen of a picture `(C, H, W)`, differentiable to it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from dreamwire.classes import class_name
 from dreamwire.errors import DreamError
 from dreamwire.networks import CLASSES
-from dreamwire.params import Value, class_weights, context_pixels, context_share, layer_weights
+from dreamwire.params import class_weights, context_pixels, context_share, layer_weights
 from dreamwire.texts import Ranked, parse_channels
 
 from ..core.dream import Settings, dream
@@ -30,7 +30,7 @@ BLUR = 0.04
 
 def run(task: Task) -> Iterator[Progress]:
     """Dreams the region."""
-    return dream(task.network, objective(task), task.source, task.mask, settings(task.params, task.window))
+    return dream(task.network, objective(task), task.source, task.mask, settings(task))
 
 
 def report(task: Task, after: Tensor) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def objective(task: Task) -> Objective:
     """What a dream climbs: the layers' energies, or their likeness to a guide, and the scores of classes."""
     share = 0.0 if task.guide is None else float(task.params["guide_weight"])
     terms: list[Term] = []
-    for layer, weight in layer_weights(task.params).items():
+    for layer, weight in layer_weights(task.kind, task.params).items():
         if share < 1:
             terms.append(Energy(layer, weight * (1 - share), channels(task, layer)))
         if share > 0:
@@ -107,8 +107,9 @@ def _guide(task: Task, layer: str) -> Tensor:
     return places[seen >= min(0.5, float(seen.max()))]
 
 
-def settings(params: Mapping[str, Value], window: int) -> Settings:
-    """The core's settings from a dream's parameters."""
+def settings(task: Task) -> Settings:
+    """The core's settings from the parameters of a dream, or of what dreams too."""
+    params = task.params
     return Settings(
         octaves=int(params["octaves"]),
         octave_scale=float(params["octave_scale"]),
@@ -122,6 +123,6 @@ def settings(params: Mapping[str, Value], window: int) -> Settings:
         strength=float(params["strength"]),
         blended=params["edge"] == "blended",
         reach=context_share(params),
-        window=window,
-        context=context_pixels(params),
+        window=task.window,
+        context=context_pixels(task.kind, params),
     )

@@ -39,7 +39,10 @@ KIND = Kind(run, report)
 
 
 def _codes(task: Task) -> list[Code]:
-    return [Code(layer, weight, channels(task, layer)) for layer, weight in layer_weights(task.params).items()]
+    return [
+        Code(layer, weight, channels(task, layer))
+        for layer, weight in layer_weights(task.kind, task.params).items()
+    ]
 
 
 def _settings(task: Task) -> Settings:
@@ -53,5 +56,5 @@ def _settings(task: Task) -> Settings:
         blended=task.blended,
         reach=context_share(params),
         window=task.window,
-        context=context_pixels(params),
+        context=context_pixels(task.kind, params),
     )

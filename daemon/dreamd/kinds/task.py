@@ -21,12 +21,13 @@ from ..pixels import Picture
 
 @dataclass(frozen=True)
 class Task:
-    """What a job works on: validated parameters, the picture `(C, H, W)`, the region `(H, W)`, the network.
+    """What a job of a `kind` works on: its parameters, the picture `(C, H, W)`, the region `(H, W)`, the network.
 
     `window` is the side of the largest window, as the device has room for. `another` loads another network by its
     name, and raises `DreamError` if its weights are not here. `guide` is another picture.
     """
 
+    kind: str
     params: Mapping[str, Value]
     source: Tensor
     mask: Tensor
@@ -46,7 +47,7 @@ class Task:
         With `power` 2, of their squares.
         """
         picture = self.source if picture is None else picture
-        context = context_pixels(self.params)
+        context = context_pixels(self.kind, self.params)
         return region_means(
             self.network, layer, picture, self.mask, context=context, window=self.window, power=power
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..core.progress import Progress
 from ..core.region import region_of
-from ..core.visualise import MOST, Settings, visualise
+from ..core.visualise import Settings, visualise
 from . import dream
 from .task import Kind, Task
 
@@ -20,7 +20,7 @@ def run(task: Task) -> Iterator[Progress]:
     params, at = task.params, task.network.row.classes_at
     settings = Settings(
         side=at / float(params["thing_size"]),
-        most=at * MOST,
+        most=at,
         steps=int(params["steps"]),
         contrast=float(params["contrast"]),
         colour=float(params["colour"]),

@@ -22,7 +22,7 @@ def crop(kind: str, region: Box, size: tuple[int, int], values: Mapping[str, Val
     top, left, height, width = region
     context = 0
     if find_job(kind).sees == "field":
-        context = context_pixels(values)
+        context = context_pixels(kind, values)
     elif find_job(kind).sees == "surroundings":
         context = surroundings(values, height, width)
     scale = enlargement(values)

@@ -275,8 +275,10 @@ def row_file(name: str) -> Path:
 
 
 def write_row(row: Network, path: Path) -> None:
-    """Writes the row of a network that is not of the table."""
-    path.write_text(json.dumps(dataclasses.asdict(row), indent=1), encoding="utf-8")
+    """Writes the row of a network that is not of the table, whole or not at all."""
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(dataclasses.asdict(row), indent=1), encoding="utf-8")
+    new.replace(path)
 
 
 def read_row(path: Path) -> Network:

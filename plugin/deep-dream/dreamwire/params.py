@@ -27,9 +27,26 @@ Sees = Literal["field", "surroundings", "nothing"]
 Gives = Literal["picture", "map", "report"]
 #: How much is shown around a region that is classified, in pixels at the size at which the network sees it.
 SURROUNDINGS = 56
-#: The weight of the network's default layer when classes are named but no layer. Scores alone, from the network's
-#: end, ask for noise that hardly holds together; the middle of the network gives it eyes, fur and walls.
+#: The weight of the network's default layer in a dream when classes are named but no layer. Scores alone, from the
+#: network's end, ask for noise that hardly holds together; the middle of the network gives it eyes, fur and walls.
 BESIDE_CLASSES = 0.25
+#: The layers of a network, and their weights, that are meant when none is named; with classes named, or without.
+Unnamed = Callable[[Network, bool], Mapping[str, float]]
+
+
+def default_layer(network: Network, classes: bool) -> Mapping[str, float]:
+    """The network's default layer, or a little of it beside classes."""
+    return {network.default_layer: BESIDE_CLASSES if classes else 1.0}
+
+
+def no_layer_beside_classes(network: Network, classes: bool) -> Mapping[str, float]:
+    """The network's default layer unless there are classes."""
+    return {} if classes else default_layer(network, classes)
+
+
+def detail_layer(network: Network, _classes: bool) -> Mapping[str, float]:
+    """The layer that draws fine detail."""
+    return {network.detail_layer: 1.0}
 
 
 @dataclass(frozen=True)
@@ -316,7 +333,7 @@ PARAMS: Mapping[str, Param] = _table(
         "thing_size", "float", 1.0, "Size of things",
         "How large things become: with 1 the region is one picture as the network knows them, with 0.5 as large as"
         " four, of things half as large.",
-        minimum=0.1, maximum=2.0, unit="x",
+        minimum=0.25, maximum=2.0, unit="x",
     ),
     Param(
         "robustness", "float", 1.0, "Robustness",
@@ -362,9 +379,8 @@ class Job:
     """One kind of job: its parameters, which are rows of PARAMS with the job's own defaults, and its pixels.
 
     `sees` is how much around its region it looks at, as `context_pixels` has it; `gives` what comes of it. `check`
-    refuses values that do not go together. `layer` chooses one where neither layers nor classes are named, if that
-    is to be another one than the network's default. One without `needs_picture` fills
-    its region from nothing.
+    refuses values that do not go together. `unnamed` has the layers where none is named. A job without
+    `needs_picture` fills its region from nothing.
     """
 
     kind: str
@@ -376,7 +392,7 @@ class Job:
     sees: Sees
     gives: Gives = "picture"
     check: Callable[[Mapping[str, Value]], None] = lambda values: None
-    layer: Callable[[Network], str] | None = None
+    unnamed: Unnamed = default_layer
     needs_picture: bool = True
 
 
@@ -404,14 +420,14 @@ def _job(
     gives: Gives = "picture",
     check: Callable[[Mapping[str, Value]], None] = lambda values: None,
     helps: Mapping[str, str] | None = None,
-    layer: Callable[[Network], str] | None = None,
+    unnamed: Unnamed = default_layer,
     needs_picture: bool = True,
     **defaults: Value,
 ) -> tuple[str, Job]:
     """A row of JOBS: `names` are those of its parameters, `defaults` and `helps` what is its own."""
     params = rows(names, **defaults)
     params |= {name: replace(params[name], help=text) for name, text in (helps or {}).items()}
-    return kind, Job(kind, label, words, help, params, inputs, sees, gives, check, layer, needs_picture)
+    return kind, Job(kind, label, words, help, params, inputs, sees, gives, check, unnamed, needs_picture)
 
 
 def _check_attack(values: Mapping[str, Value]) -> None:
@@ -431,7 +447,7 @@ def _check_attack(values: Mapping[str, Value]) -> None:
 
 def _check_rebuilt(values: Mapping[str, Value]) -> None:
     """Refuses to rebuild what a layer is to know nothing of."""
-    if min(layer_weights(values).values()) < 0:
+    if min(layer_weights("invert", values).values()) < 0:
         raise DreamError(
             "bad_params", f"layers is {values['layers']!r:.60}, but what is rebuilt from has weights above 0."
         )
@@ -462,7 +478,7 @@ JOBS: Mapping[str, Job] = dict((
         " seed strength edge precision context window",
         # So few octaves and so small steps that forms stay, and skin and stone get their grain.
         octaves=1, steps=8, step_size=0.004, jitter=16, levels=3, colour=0.2,
-        layer=lambda network: network.detail_layer,
+        unnamed=detail_layer,
         helps={
             "layers": "What draws the detail: layers of the network with weights, as in `blocks.1+blocks.10*0.5`."
             " Low layers sharpen and draw strokes, higher ones fur and leaves, and eyes. Empty: the deepest layer"
@@ -524,7 +540,8 @@ JOBS: Mapping[str, Job] = dict((
         "visualise", "Visualise", Words("Visualising", "Visualised"),
         "Fill the region with the network's own idea of a class, a layer or its channels.",
         "network classes layers channels thing_size steps contrast colour robustness seed edge precision window",
-        sees="nothing", check=_check_visualisation, needs_picture=False, steps=200, colour=0.75,
+        sees="nothing", check=_check_visualisation, unnamed=no_layer_beside_classes, needs_picture=False,
+        steps=200, colour=0.75,
         helps={
             "classes": "What to show: classes with weights, as in `dalmatian` or `lemon+tabby*0.5`; `deepdream"
             " classes` finds them. They add to the layers, if some are named.",
@@ -597,10 +614,8 @@ def validate(kind: str, given: Mapping[str, object]) -> dict[str, Value]:
         if name not in params:
             raise DreamError("bad_params", f"There is no parameter {name!r:.60}{nearest(str(name), params)}")
     values = defaults(kind) | {name: params[name].check(value) for name, value in given.items()}
-    if (layer := find_job(kind).layer) and not str(values["layers"]).strip() and not class_weights(values):
-        values["layers"] = layer(find_network(str(values["network"])))
     if "layers" in values:
-        _check_layers(values)
+        _check_layers(kind, values)
     if class_weights(values) or find_job(kind).sees == "surroundings":
         _check_classifier(values)
     find_job(kind).check(values)
@@ -616,11 +631,11 @@ def _check_classifier(values: Mapping[str, Value]) -> None:
             )
 
 
-def _check_layers(values: Mapping[str, Value]) -> None:
+def _check_layers(kind: str, values: Mapping[str, Value]) -> None:
     network = find_network(str(values["network"]))
     chosen = parse_channels(str(values.get("channels", "")))
     most = chosen.count if isinstance(chosen, Ranked) else chosen[-1] + 1 if chosen else 0
-    for name in layer_weights(values):
+    for name in layer_weights(kind, values):
         layer = network.layers.get(name)
         if layer is None:
             raise DreamError(
@@ -640,27 +655,27 @@ def class_weights(values: Mapping[str, Value]) -> dict[int, float]:
     return parse_classes(str(values.get("classes", "")))
 
 
-def layer_weights(values: Mapping[str, Value]) -> dict[str, float]:
-    """The layers of validated parameters and their weights; none if the job takes no layers.
+def layer_weights(kind: str, values: Mapping[str, Value]) -> dict[str, float]:
+    """The layers of a job's validated parameters and their weights; none if the job takes no layers.
 
-    The network's default layer if none is named, so much of it as `BESIDE_CLASSES` if classes are.
+    If none is named, those that the job has for that case.
     """
     named = parse_layers(str(values.get("layers", "")))
     if named or "layers" not in values:
         return named
-    return {find_network(str(values["network"])).default_layer: BESIDE_CLASSES if class_weights(values) else 1.0}
+    return dict(find_job(kind).unnamed(find_network(str(values["network"])), bool(class_weights(values))))
 
 
-def what(values: Mapping[str, Value]) -> str:
-    """What validated parameters look for, in short: classes and layers."""
-    wanted = format_classes(class_weights(values)), format_weights(layer_weights(values))
+def what(kind: str, values: Mapping[str, Value]) -> str:
+    """What a job's validated parameters look for, in short: classes and layers."""
+    wanted = format_classes(class_weights(values)), format_weights(layer_weights(kind, values))
     return "+".join(filter(None, wanted))
 
 
-def seen_layers(values: Mapping[str, Value]) -> list[Layer]:
+def seen_layers(kind: str, values: Mapping[str, Value]) -> list[Layer]:
     """What sees the region in a job with these validated parameters."""
     network = find_network(str(values["network"]))
-    names = [*layer_weights(values), *([CLASSES] if class_weights(values) else [])]
+    names = [*layer_weights(kind, values), *([CLASSES] if class_weights(values) else [])]
     return [network.layers[name] for name in names]
 
 
@@ -680,13 +695,13 @@ def context_share(values: Mapping[str, Value]) -> float:
     return 0.5 if values.get("context") == "fast" else 1.0
 
 
-def context_pixels(values: Mapping[str, Value]) -> int:
+def context_pixels(kind: str, values: Mapping[str, Value]) -> int:
     """How many pixels around a region a dream with these validated parameters looks at, at the size dreamt at.
 
     At the coarsest octave a layer sees furthest; jitter and the network's grid, which windows are snapped to, come
     on top.
     """
-    layers = seen_layers(values)
+    layers = seen_layers(kind, values)
     sees = max(max(layer.before, layer.after) for layer in layers) * context_share(values)
     grid = math.lcm(*(layer.stride for layer in layers))
     scale = float(values.get("octave_scale", 1.0)) ** (int(values.get("octaves", 1)) - 1)
