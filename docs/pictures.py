@@ -85,7 +85,7 @@ def presets(folder: Path) -> None:
     views = [dream(picture, "--preset", name)[VIEW] for name in PRESETS]
     for name, view in zip(PRESETS, views, strict=True):
         _save([[view]], CHOICES / f"{name}.jpg", 2)
-    _save([views[start : start + 4] for start in range(0, len(views), 4)], PICTURES / "presets.jpg", 1)
+    _save([views[start : start + 5] for start in range(0, len(views), 5)], PICTURES / "presets.jpg", 1)
 
 
 def catalogue(folder: Path) -> None:

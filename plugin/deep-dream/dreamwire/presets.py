@@ -89,6 +89,15 @@ PRESETS: Mapping[str, Preset] = _table(
         "temples", "Temples", "Temples, arches and towers among wooded hills. Takes the longest.",
         {"layers": "blocks.12", "channels": "60,63,77,91,178", "octaves": 6, "steps": 12},
     ),
+    # Classes, with as much of a layer as gives them forms.
+    Preset(
+        "cats", "Cats", "Striped fur, ears and the eyes of tabbies.",
+        {"classes": "tabby", "layers": "blocks.10*0.5", "colour": 0.3},
+    ),
+    Preset(
+        "strawberries", "Strawberries", "Strawberries, and the leaves that they hide under.",
+        {"classes": "strawberry", "layers": "blocks.12*0.5", "colour": 0.4},
+    ),
 )  # fmt: skip
 
 
