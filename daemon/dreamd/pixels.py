@@ -64,6 +64,22 @@ class Picture:
             raise DreamError("bad_input", "The mask must lie between 0 and 1; scale it and try again.")
         return mask
 
+    def filled(self, mask: Tensor, *, blended: bool) -> tuple[Picture, Tensor]:
+        """The picture as its region `mask (H, W)` is filled, whatever was there, and the mask to lay that over it.
+
+        Its alpha is at least the mask, or 1 in the region unless `blended`. Transparent pixels have no colour that
+        could shine through.
+        """
+        alpha = self.alpha(mask.device)
+        if alpha is None:
+            return self, mask
+        hard = (mask > 0).to(mask)
+        cover = mask if blended else hard
+        pixels = self.pixels.clone()
+        made = encode(alpha[0] + (1 - alpha[0]) * cover, self.dtype).cpu()
+        pixels[..., -1] = torch.where(mask.cpu() > 0, made, pixels[..., -1])
+        return Picture(pixels, self.dtype), torch.where(alpha[0] == 0, hard, mask) if blended else mask
+
     def _floats(self, pixels: Tensor, device: torch.device) -> Tensor:
         floats = pixels.to(device, torch.float32)
         return floats if self.dtype == "float32" else floats / _WHITE[self.dtype]

@@ -20,7 +20,7 @@ from .core.progress import Progress
 from .core.pyramid import resize
 from .core.region import EmptyRegionError
 from .devices import Attempt, NetworkCache, choose_dtype
-from .kinds import KINDS, Kind, Task
+from .kinds import KINDS, Kind, Task, blends
 from .models import LoadedNetwork
 from .pixels import Picture, encode, to_frame
 
@@ -98,7 +98,10 @@ class Run:
         return self._cache.get(name, device, dtype)
 
     def _task(self, kind: Kind) -> tuple[Picture, Task]:
-        """The picture as it came, and what is to be done to it on the device; transparent pixels are outside."""
+        """The picture as it came, and what is to be done to it on the device.
+
+        Transparent pixels are outside the region, but for a job that needs no picture.
+        """
         device = self._attempt.device
         given = {
             array.name: Picture.read(array, self._submit.frames[array.frame]) for array in self._submit.inputs
@@ -107,7 +110,9 @@ class Run:
         mask = (
             given["mask"].mask(device) if "mask" in given else torch.ones(picture.pixels.shape[:2], device=device)
         )
-        if (alpha := picture.alpha(device)) is not None:
+        if not find_job(self._submit.kind).needs_picture:
+            picture, mask = picture.filled(mask, blended=blends(self._params))
+        elif (alpha := picture.alpha(device)) is not None:
             mask = mask * (alpha[0] > 0)
         picture, mask = kind.prepare(self._params, picture, mask)
         colour = picture.colour(device)

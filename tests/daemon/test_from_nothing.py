@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from dreamd import codec
 from dreamwire.client import Image, JobCancelledError
-from dreamwire.errors import DreamError
 from dreamwire.messages import Preview, PreviewIs
 from real_daemon import Daemon
 
@@ -71,6 +70,28 @@ def test_a_class_is_shown_alone_and_with_nothing_named_the_default_layer(
     for what, shown in (("", "blocks.10"), ("--classes lemon", "lemon")):
         done = told(shared_daemon, f"visualise --size 20x20 --steps 1 -o {{out.png}} {what}", folder)
         assert done["info"]["objective"] == shown
+
+
+@pytest.mark.parametrize("edge", ["blended", "full", "alpha"])
+def test_what_is_transparent_is_filled_too(shared_daemon: Daemon, folder: Path, edge: str) -> None:
+    """Of a new layer everything is; where the mask is soft, so is what fills it."""
+    clear = np.zeros((48, 64, 4), np.uint8)
+    clear[:, :32] = (200, 10, 10, 255)  # the left half is opaque
+    codec.write(codec.Picture(clear), folder / "clear.png")
+    mask = np.zeros((48, 64, 1), np.uint8)
+    mask[8:40, 12:52] = 255
+    mask[8:16, 12:52] = 102
+    codec.write(codec.Picture(mask), folder / "soft.png")
+    line = "visualise {clear.png} -o {out.png} --mask {soft.png} --steps 2 --layers blocks.4 --edge"
+    told(shared_daemon, f"{line} {edge}", folder)
+    made = codec.read(folder / "out.png").pixels
+    outside = mask[..., 0] == 0
+    assert np.array_equal(made[outside], clear[outside])
+    soft = {"blended": (255, 102), "full": (255, 255), "alpha": (102, 102)}[edge]
+    assert made[16:40, 12:52, 3].min() == 255
+    assert (set(made[8:16, 12:32, 3].ravel()), set(made[8:16, 32:52, 3].ravel())) == ({soft[0]}, {soft[1]})
+    # No black of what was transparent shines through.
+    assert made[8:16, 32:52, :3].mean() > 60
 
 
 @pytest.mark.parametrize("what", ["--layers blocks.4 --channels 3", "--layers blocks.4", "--classes tabby"])
@@ -216,9 +237,3 @@ def test_bad_input_is_refused_with_what_to_do_and_leaves_nothing(
     assert re.fullmatch(r"deepdream: [^\n]+\n", result.stderr), result.stderr
     assert message in result.stderr
     assert not (folder / "out.png").exists()
-
-
-def test_a_clear_picture_has_nothing_to_fill(shared_daemon: Daemon) -> None:
-    source = np.zeros((20, 20, 4), np.uint8)
-    with shared_daemon.client() as client, pytest.raises(DreamError, match="transparent"):
-        list(client.submit("visualise", {"steps": 1}, image=Image(source.tobytes(), source.shape, "uint8")))

@@ -86,6 +86,22 @@ def made(lab: Lab, kind: str, picture: np.ndarray[Any, Any], mask: np.ndarray[An
     return done
 
 
+def test_a_new_layer_that_is_transparent_can_be_filled_from_nothing(lab: Lab) -> None:
+    made, untouched = lab(f"""
+        image = new_image()
+        layer = Gimp.Layer.new(image, "new", 96, 80, Gimp.ImageType.RGBA_IMAGE, 100, Gimp.LayerMode.NORMAL)
+        image.insert_layer(layer, None, 0)
+        before = state(layer)
+        select(image, 20, 24, 50, 30)
+        new = call([layer], "plug-in-deep-dream-visualise", **{BRIEFLY["visualise"]!r})
+        result = read(new), state(layer) == before
+    """)
+    assert untouched
+    assert made.shape == (30, 50, 4)
+    assert (made[..., 3] == 1).all()
+    assert made[..., :3].std() > 0.01
+
+
 def test_a_soft_selection_of_an_adversarial_change_is_not_softened_twice(lab: Lab) -> None:
     """The daemon has changed less where it is soft; the layer's mask shows all of that."""
     mask = lab(f"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from . import adversarial, classify, dream, enlarge, fool, invert, saliency, visualise, zoom
-from .task import Kind, Task
+from .task import Kind, Task, blends
 
 KINDS: Mapping[str, Kind] = {
     "dream": dream.KIND,
@@ -19,4 +19,4 @@ KINDS: Mapping[str, Kind] = {
     "fool": fool.KIND,
 }
 
-__all__ = ["KINDS", "Kind", "Task"]
+__all__ = ["KINDS", "Kind", "Task", "blends"]
