@@ -92,7 +92,7 @@ def layers(call: Call) -> int:
         remarks = [
             *["the default"] * default,
             *["sees something of everything"] * layer.whole,
-            *["the scores of `deepdream classes`"] * (name == CLASSES),
+            *["their scores"] * (name == CLASSES),
         ]
         row = f"{layer.field} px", f"{layer.stride} px", str(layer.channels), ", ".join(remarks)
         rows.append((name, *row))

@@ -613,7 +613,8 @@ def test_programs_get_plain_stable_keys(shared_daemon: Daemon) -> None:
         return set(rows[0])
 
     assert keys("networks") == {"name", "label", "help", "here", "loaded", "megabytes", "default_layer"}
-    assert keys("presets") == {"name", "label", "help", "params"}
+    assert keys("presets") == {"name", "label", "help", "params", "kind", "line"}
+    assert keys("classes") == {"number", "name", "names"}
     assert keys("layers") == {
         "name", "default", "field", "before", "after", "stride", "channels", "lost", "whole",
     }  # fmt: skip
