@@ -487,7 +487,7 @@ JOBS: Mapping[str, Job] = dict((
         },
     ),
     _job(
-        "classify", "Classify", Words("Looking", "Looked at"),
+        "classify", "What Does It See?", Words("Looking", "Looked at"),
         "Tell what the network sees in the region.",
         "network top precision window",
         sees="surroundings", gives="report", precision="float32",
