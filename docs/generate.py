@@ -196,7 +196,8 @@ def _tokens(value: Any, key: str | None = None) -> Iterator[tuple[bytes, str]]:
 
 PARTS: Mapping[str, str] = {
     **{f"parameters-{kind}": markdown(kind).rstrip() for kind in JOBS},
-    "presets": presets.markdown().rstrip(),
+    "presets": presets.markdown("dream").rstrip(),
+    "presets-visualise": presets.markdown("visualise").rstrip(),
     "client-messages": messages("client"),
     "daemon-messages": messages("daemon"),
     "records": records(),

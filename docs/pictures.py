@@ -82,9 +82,12 @@ def layers(folder: Path) -> None:
 def presets(folder: Path) -> None:
     """The whole of a smaller sample with each preset: small pictures for the dialog, and a sheet for the docs."""
     picture, _ = sample(folder, "--size", *SMALL)
-    views = [dream(picture, "--preset", name)[VIEW] for name in PRESETS]
-    for name, view in zip(PRESETS, views, strict=True):
+    views = []
+    for name, preset in PRESETS.items():
+        view = command(preset.kind, picture, "--preset", name)[VIEW]
         _save([[view]], CHOICES / f"{name}.jpg", 2)
+        if preset.kind == "dream":
+            views.append(view)
     _save([views[start : start + 5] for start in range(0, len(views), 5)], PICTURES / "presets.jpg", 1)
 
 

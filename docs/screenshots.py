@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "parts"), str(ROOT / "install")]
 
 from dreamd.sample import cloudscape  # noqa: E402
-from gimp_desk import AGAIN, DIALOG, DREAM, KEYS, LOOKING, MAIN, RUNNING, SEE, SEEING, Desk  # noqa: E402
+from gimp_desk import AGAIN, DIALOG, DREAM, KEY_OF, KEYS, LOOKING, MAIN, RUNNING, TITLES, Desk  # noqa: E402
 from real_daemon import Daemon  # noqa: E402
 from real_gimp import Gimp, systems, wait_for  # noqa: E402
 
@@ -51,7 +51,7 @@ def _take(desk: Desk) -> None:
     desk.gimp.run("xdotool", "mousemove", "1430", "890")  # where it calls up no hints
     desk.press(DREAM)
     dialog = desk.gimp.window_of(DIALOG)
-    wait_for(lambda: desk.previewed, "the whole preview")
+    wait_for(lambda: desk.done, "the whole preview")
     _save(desk.gimp.shot("dialog", dialog), "dialog.jpg")
     desk.gimp.press("alt+b", window=dialog)
     _still(desk, LOOKING)
@@ -60,13 +60,13 @@ def _take(desk: Desk) -> None:
     desk.gone(LOOKING)
     desk.gimp.press("Escape", window=dialog)
     desk.gone(DIALOG)
-    desk.press(SEE)
-    _still(desk, SEEING)
-    desk.gimp.press("Tab", "space", window=desk.gimp.window_of(SEEING))  # the first class
-    _still(desk, SEEING)
-    _save(desk.gimp.shot("seeing", desk.gimp.window_of(SEEING)), "seeing.jpg")
-    desk.gimp.press("Escape", window=desk.gimp.window_of(SEEING))
-    desk.gone(SEEING)
+    desk.press(KEY_OF["classify"])
+    _still(desk, TITLES["classify"])
+    desk.gimp.press("Tab", "space", window=desk.gimp.window_of(TITLES["classify"]))  # the first class
+    _still(desk, TITLES["classify"])
+    _save(desk.gimp.shot("seeing", desk.gimp.window_of(TITLES["classify"])), "seeing.jpg")
+    desk.gimp.press("Escape", window=desk.gimp.window_of(TITLES["classify"]))
+    desk.gone(TITLES["classify"])
     desk.remember()
     desk.press(AGAIN)
     desk.dreaming()

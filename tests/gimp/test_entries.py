@@ -8,9 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gimp_desk import ADVERSARIAL, ATTACK, DIALOG, DREAM, ENLARGE, ENLARGING, LOOKING, RUNNING, SEE, SEEING, Desk
+from dreamwire.params import JOBS
+from gimp_desk import DIALOG, DREAM, KEY_OF, LOOKING, RUNNING, TITLES, Desk
 from real_gimp import wait_for
 
+#: What a kind of job cannot do without, and what makes its preview quick.
+NEEDED: dict[str, dict[str, Any]] = {
+    "adversarial": {"classes": "seashore", "confidence": 0.0},
+    "fool": {"classes": "lemon", "confidence": 0.0},
+    "invert": {"steps": 5},
+    "visualise": {"steps": 5},
+}
+SEEING = TITLES["classify"]
 #: Inside GIMP: what a test asks of the selection and of other images.
 ASKED = """
 def selected():
@@ -25,7 +34,7 @@ def others():
 def seen(desk: Desk) -> Desk:
     """The window that says what a network sees, with its answer."""
     desk.gimp.eval(ASKED)
-    desk.press(SEE)
+    desk.press(KEY_OF["classify"])
     desk.gimp.window_of(SEEING)
     wait_for(lambda: _bars(desk).std() > 8, "bars")
     return desk
@@ -83,10 +92,26 @@ def test_the_window_of_an_image_that_was_closed_selects_nothing_and_says_so(seen
     assert not seen.gimp.windows("GIMP Message")
 
 
+@pytest.mark.parametrize("kind", [job.kind for job in JOBS.values() if job.gives != "report"])
+def test_every_kind_of_job_has_a_dialog_that_shows_what_it_does_and_leaves_nothing_behind(
+    desk: Desk, kind: str
+) -> None:
+    desk.remember(kind, **NEEDED.get(kind, {}))
+    before = desk.done
+    desk.press(KEY_OF.get(kind, DREAM))
+    dialog = desk.gimp.window_of(TITLES[kind])
+    wait_for(lambda: desk.done > before, "the whole preview", seconds=60)
+    desk.gimp.shot(f"dialog-{kind}", dialog)
+    desk.gimp.press("Escape", window=dialog)
+    desk.gone(TITLES[kind])
+    assert len(desk.layers) == 1
+    assert not desk.ask("image.is_dirty()")
+
+
 def test_enlarging_opens_a_new_image_and_cancel_closes_it(desk: Desk) -> None:
     desk.gimp.eval(ASKED)
-    desk.press(ENLARGE)
-    dialog = desk.gimp.window_of(ENLARGING)
+    desk.press(KEY_OF["enlarge"])
+    dialog = desk.gimp.window_of(TITLES["enlarge"])
     desk.gimp.shot("enlarge", dialog)
     desk.gimp.press("Return", window=dialog)
     wait_for(lambda: desk.ask("len(others())") == 1, "the enlarged image", lambda: desk.gimp.words)
@@ -98,8 +123,8 @@ def test_enlarging_opens_a_new_image_and_cancel_closes_it(desk: Desk) -> None:
 
 
 def test_a_class_is_completed_as_it_is_typed_and_what_was_reached_is_told(desk: Desk) -> None:
-    desk.press(ADVERSARIAL)
-    dialog = desk.gimp.window_of(ATTACK)
+    desk.press(KEY_OF["adversarial"])
+    dialog = desk.gimp.window_of(TITLES["adversarial"])
     wait_for(lambda: _completed(desk, dialog), "the whole name")
     desk.gimp.click(763, 490, dialog)
     desk.dreaming()
@@ -119,7 +144,7 @@ def _completed(desk: Desk, dialog: str) -> bool:
     desk.gimp.press("Down", "Return")
     desk.gimp.shot("completed", dialog)
     # OK can be pressed as soon as the class is one.
-    return bool(desk.screen("completed", ATTACK)[475:505, 725:805].max() > 200)
+    return bool(desk.screen("completed", TITLES["adversarial"])[475:505, 725:805].max() > 200)
 
 
 def test_a_layer_is_chosen_by_looking(desk: Desk) -> None:

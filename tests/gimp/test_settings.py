@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dreamwire.errors import DreamError
 from dreamwire.networks import NETWORKS
-from dreamwire.params import PARAMS, Param
+from dreamwire.params import PARAMS, Param, find_job
 from dreamwire.presets import PRESETS
 from settings import LAST, MASKS, Origin, Settings, remember, remembered, shown
 
@@ -141,10 +141,11 @@ def test_settings_that_cannot_be_kept_are_no_reason_not_to_dream(folder: Path) -
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_recognised_whatever_its_seed_precision_and_strength(name: str) -> None:
     preset = PRESETS[name]
-    same = Settings.of(dict(preset.params) | {"seed": 99, "precision": "float32", "strength": 1.5})
+    own = {"seed": 99, "precision": "float32", "strength": 1.5}
+    same = Settings.of(dict(preset.params) | own, kind=preset.kind)
     assert same.preset == name
-    assert same.title == f"Deep Dream: {preset.label}"
-    other = Settings.of(dict(preset.params) | {"octave_scale": 2.9})
+    assert same.title == f"{find_job(preset.kind).label}: {preset.label}"
+    other = Settings.of(dict(preset.params) | {"steps": 299}, kind=preset.kind)
     assert other.preset == ""
     assert preset.label not in other.title
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,32 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
+from dreamwire.params import JOBS
 from real_daemon import Daemon
 from real_gimp import Gimp, GimpError, wait_for
 
 #: The keys given to the menu's entries.
-DREAM, AGAIN, DEEPER, REDREAM, SEE, ENLARGE, ADVERSARIAL, NETWORKS, ABOUT, DOCKS = (
-    f"<Primary><Alt>{key}" for key in "daprwgknbh"
-)
+DREAM, AGAIN, DEEPER, REDREAM, NETWORKS, ABOUT, DOCKS = (f"<Primary><Alt>{key}" for key in "daprnbh")
+#: And to those of the other kinds of job.
+KEY_OF = {
+    kind: f"<Primary><Alt>{key}"
+    for kind, key in zip((kind for kind in JOBS if kind != "dream"), "wgkvifzsty", strict=False)
+}
 KEYS = {
     "plug-in-deep-dream": DREAM,
     "plug-in-deep-dream-again": AGAIN,
     "plug-in-deep-dream-deeper": DEEPER,
     "plug-in-deep-dream-redream": REDREAM,
-    "plug-in-deep-dream-classify": SEE,
-    "plug-in-deep-dream-enlarge": ENLARGE,
-    "plug-in-deep-dream-adversarial": ADVERSARIAL,
+    **{f"plug-in-deep-dream-{kind}": key for kind, key in KEY_OF.items()},
     "plug-in-deep-dream-networks": NETWORKS,
     "plug-in-deep-dream-about": ABOUT,
     "windows-hide-docks": DOCKS,
 }
 #: Titles of windows.
 MAIN, DIALOG, RUNNING = "GIMP$|^GNU Image", "^Deep Dream$", "^Dreaming$"
-SEEING, LOOKING, ENLARGING, ATTACK = "^What Does It See", "^Choose by Looking$", "^Enlarge$", "^Adversarial"
+LOOKING = "^Choose by Looking$"
+#: Of the dialogs of kinds of job.
+TITLES = {kind: f"^{re.escape(job.label)}" for kind, job in JOBS.items()}
 #: A dream of a second or two, and one that goes on until it is ended.
 BRIEF = {"layers": "blocks.4", "octaves": 2, "steps": 3}
 ENDLESS = {"layers": "blocks.4", "octaves": 2, "steps": 1000}
@@ -87,7 +92,7 @@ class Desk:
         wait_for(self._closed, "a desk without windows of ours", lambda: self.gimp.words)
 
     def _closed(self) -> bool:
-        titles = DIALOG, RUNNING, SEEING, LOOKING, ENLARGING, ATTACK
+        titles = RUNNING, LOOKING, *TITLES.values()
         left = [window for title in titles for window in self.gimp.windows(title)]
         for window in left:
             with contextlib.suppress(GimpError):  # it may go by itself just now
@@ -108,11 +113,11 @@ class Desk:
         """Waits until there is no window of that title."""
         wait_for(lambda: not self.gimp.windows(title), f"the end of {title}", lambda: self.gimp.words)
 
-    def remember(self, **params: Any) -> None:
-        """The settings that were last used."""
+    def remember(self, kind: str = "dream", /, **params: Any) -> None:
+        """The settings that were last used for a kind of job."""
         folder = Path(self.gimp.environment["DEEPDREAM_CONFIG"])
         folder.mkdir(exist_ok=True)
-        (folder / "gimp.json").write_text(json.dumps({"dream": {"params": params, "mask": "layer-mask"}}))
+        (folder / "gimp.json").write_text(json.dumps({kind: {"params": params, "mask": "layer-mask"}}))
 
     def ask(self, code: str) -> Any:
         return self.gimp.eval(f"result = {code}")
@@ -135,10 +140,10 @@ class Desk:
             return [job["state"] for job in client.status()["jobs"] if job["state"] in ("queued", "running")]
 
     @property
-    def previewed(self) -> bool:
-        """Whether the daemon has ended a dream: the preview is whole."""
+    def done(self) -> int:
+        """How many jobs the daemon has done."""
         with self.daemon.client() as client:
-            return bool(client.status()["counts"].get("done"))
+            return int(client.status()["counts"].get("done", 0))
 
     def dreaming(self) -> None:
         """Waits until the dream is on the canvas."""

@@ -98,6 +98,17 @@ PRESETS: Mapping[str, Preset] = _table(
         "strawberries", "Strawberries", "Strawberries, and the leaves that they hide under.",
         {"classes": "strawberry", "layers": "blocks.12*0.5", "colour": 0.4},
     ),
+    # From nothing. All names are of one table, whatever their kind.
+    Preset("beasts", "Beasts", "What the network's middle has in mind: dogs and their eyes.", {}, "visualise"),
+    Preset("dalmatian", "Dalmatian", "A spotted dog's head.", {"classes": "dalmatian"}, "visualise"),
+    Preset("flamingos", "Flamingos", "Two flamingos and their water.", {"classes": "flamingo"}, "visualise"),
+    Preset(
+        "shoal", "Shoal", "Goldfish all over the region.", {"classes": "goldfish", "thing_size": 0.5}, "visualise"
+    ),
+    Preset(
+        "knits", "Knits", "Braids of wool and lights between them, from one channel.",
+        {"layers": "blocks.8", "channels": "36"}, "visualise",
+    ),
 )  # fmt: skip
 
 
@@ -211,9 +222,9 @@ def _write(lines: list[str]) -> None:
     Path(file.name).replace(folder / FILE)
 
 
-def markdown() -> str:
-    """The presets as a Markdown table for the docs."""
+def markdown(kind: str) -> str:
+    """The presets of a kind of job as a Markdown table for the docs."""
     lines = ["| preset | what one sees | its parameters |", "|---|---|---|"]
-    for row in PRESETS.values():
+    for row in (row for row in PRESETS.values() if row.kind == kind):
         lines.append(f"| `{row.name}` | {row.help} | {f'`{row.flags}`' if row.flags else 'the defaults'} |")
     return "\n".join(lines) + "\n"
