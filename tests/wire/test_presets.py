@@ -159,7 +159,9 @@ def test_a_preset_is_kept_used_replaced_and_dropped(file: Path) -> None:
     keep_preset(parse_preset(WOOL))
     keep_preset(parse_preset(LOUD))
     assert file.read_text().splitlines() == [WOOL, LOUD]
-    assert list(presets("dream")) == [*PRESETS, "wool", "loud-clear"]
+    assert list(presets()) == [*PRESETS, "wool", "loud-clear"]
+    assert not {"wool", "loud-clear"} - set(presets("dream"))
+    assert not {"wool", "loud-clear"} & set(presets("visualise"))
     assert find_preset("wool").label == "Wool"
     assert preset_of("dream", validate("dream", {"layers": "blocks.8", "channels": "36"})) == find_preset("wool")
     keep_preset(parse_preset("Wool = dream --layers blocks.9"))
