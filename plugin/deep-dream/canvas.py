@@ -7,7 +7,7 @@ and colour profile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import gi
@@ -427,6 +427,25 @@ class Enlarged:
             self.image.delete()
 
 
+def open_layers(pictures: Mapping[str, Image]) -> Gimp.Image:
+    """Opens a new image with a layer of each name, of pictures of one size in 8 bit, gray or RGB."""
+    first = next(iter(pictures.values()))
+    height, width, channels = first.shape
+    gray = channels == 1
+    image = Gimp.Image.new(width, height, Gimp.ImageBaseType.GRAY if gray else Gimp.ImageBaseType.RGB)
+    kind = Gimp.ImageType.GRAY_IMAGE if gray else Gimp.ImageType.RGB_IMAGE
+    image.undo_disable()
+    for position, (name, picture) in enumerate(pictures.items()):
+        layer = Gimp.Layer.new(image, name, width, height, kind, 100.0, Gimp.LayerMode.NORMAL)
+        image.insert_layer(layer, None, position)
+        buffer = layer.get_buffer()
+        buffer.set(Place(0, 0, width, height).rectangle, _format(channels, "uint8"), bytes(picture.pixels))
+        buffer.flush()
+    image.undo_enable()
+    Gimp.Display.new(image)
+    return image
+
+
 def select(image: Gimp.Image, place: Place, shape: Sequence[int], mask: bytes) -> None:
     """Makes 8-bit gray pixels `(height, width, 1)` the selection, stretched over a place; one step of undo."""
     frame = _stretched(mask, shape, place.width, place.height, "Y u8")
@@ -529,7 +548,7 @@ def _check(layer: Gimp.Layer) -> None:
 
 
 def _format(channels: int, dtype: str) -> str:
-    return {1: "Y'", 2: "Y'A", 4: "R'G'B'A"}[channels] + (" u8" if dtype == "uint8" else " float")
+    return {1: "Y'", 2: "Y'A", 3: "R'G'B'", 4: "R'G'B'A"}[channels] + (" u8" if dtype == "uint8" else " float")
 
 
 def _read(layer: Gimp.Layer, place: Place, scale: float, form: str) -> bytes:

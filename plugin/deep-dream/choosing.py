@@ -12,7 +12,7 @@ gi.require_version("Gtk", "3.0")
 gi.require_version("GdkPixbuf", "2.0")
 from gi.repository import GdkPixbuf, GimpUi, GLib, Gtk
 
-from canvas import Pixels, Source
+from canvas import Pixels, Source, open_layers
 from dreamwire import catalogue
 from dreamwire.catalogue import Entry
 from dreamwire.client import Client, Image
@@ -53,10 +53,13 @@ class Chooser:
         )
         self._head, self._said = label(""), label("")
         self._back = button("_Back to the layers", self._show_layers)
+        self._keep = button("_As an image", self._keeping, "Opens these as the layers of a new image.")
         area = Gtk.ScrolledWindow(hscrollbar_policy=Gtk.PolicyType.NEVER)
         area.set_min_content_height(480)
         area.add(self._box)
-        content = column(row(self._head, self._back))
+        head = row(self._head, self._back, self._keep, gap=6)
+        head.set_child_packing(self._head, True, True, 0, Gtk.PackType.START)
+        content = column(head)
         content.pack_start(area, True, True, 0)
         content.pack_start(self._said, False, False, 0)
         content.set_border_width(GAP)
@@ -89,6 +92,8 @@ class Chooser:
         for child in self._box.get_children():
             child.destroy()
         self._images: dict[str, Gtk.Image] = {}
+        self._pictures: dict[str, Image] = {}
+        self._keep.set_sensitive(False)
         for entry in entries:
             self._box.add(self._cell(entry))
         self._box.show_all()
@@ -122,7 +127,12 @@ class Chooser:
 
     def _paint(self, page: int, entry: Entry, pixels: bytes) -> None:
         if page == self._page:
-            self._images[entry.name].set_from_pixbuf(picture(Image(pixels, self._image.shape, "uint8")))
+            made = self._pictures[entry.name] = Image(pixels, self._image.shape, "uint8")
+            self._images[entry.name].set_from_pixbuf(picture(made))
+            self._keep.set_sensitive(len(self._pictures) == len(self._images))
+
+    def _keeping(self) -> None:
+        open_layers(self._pictures)
 
     def _made(self, _nothing: None) -> None:
         self._said.set_text("")

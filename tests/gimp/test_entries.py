@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dreamwire.networks import NETWORKS
 from dreamwire.params import JOBS
 from gimp_desk import DIALOG, DREAM, KEY_OF, LOOKING, RUNNING, TITLES, Desk
 from real_gimp import wait_for
@@ -147,6 +148,11 @@ def _completed(desk: Desk, dialog: str) -> bool:
     return bool(desk.screen("completed", TITLES["adversarial"])[475:505, 725:805].max() > 200)
 
 
+def _opened(desk: Desk, chooser: str) -> bool:
+    desk.gimp.press("alt+a", window=chooser)
+    return bool(desk.ask("len(others())"))
+
+
 def test_a_layer_is_chosen_by_looking(desk: Desk) -> None:
     desk.press(DREAM)
     dialog = desk.gimp.window_of(DIALOG)
@@ -154,6 +160,11 @@ def test_a_layer_is_chosen_by_looking(desk: Desk) -> None:
     chooser = desk.gimp.window_of(LOOKING)
     first = desk.screen("looking", LOOKING)
     wait_for(lambda: np.abs(desk.screen("looking", LOOKING) - first).mean() > 2, "thumbnails that dream")
+    desk.gimp.eval(ASKED)
+    wait_for(lambda: _opened(desk, chooser), "them as the layers of an image", seconds=60)
+    names = desk.ask("[each.get_name() for each in others()[0].get_layers()]")
+    assert names == list(NETWORKS["efficientnet_lite0"].offers)
+    desk.gimp.eval("close_others()")
     desk.gimp.click(90, 120, chooser)  # the first layer of all
     desk.gone(LOOKING)
     desk.gimp.press("Return", window=dialog)

@@ -60,6 +60,13 @@ def close_picture():
         image.clean_all()
         display.delete()
 
+def close_others():
+    # There is no list of displays.
+    for number in range(1, 1000):
+        other = Gimp.Display.get_by_id(number)
+        if other is not None and other.is_valid() and other.get_id() != display.get_id():
+            other.delete()
+
 def pixels(layer):
     place = Gegl.Rectangle.new(0, 0, layer.get_width(), layer.get_height())
     return hashlib.sha256(layer.get_buffer().get(place, 1.0, "R'G'B'A u8", Gegl.AbyssPolicy.NONE)).hexdigest()
