@@ -64,6 +64,7 @@ class JobDialog:
         self._error = label("", width=48)
         self._layers = Gtk.ComboBoxText.new_with_entry()
         self._labels: list[Gtk.Label] = []
+        self._row = row(gap=0)
         self._build()
         self._changed_layers()
         config.connect("notify", self._changed)
@@ -114,8 +115,11 @@ class JobDialog:
             self._error,
             gap=6,
         )
-        area = Gtk.ScrolledWindow(hscrollbar_policy=Gtk.PolicyType.NEVER, propagate_natural_width=True)
+        area = Gtk.ScrolledWindow(
+            hscrollbar_policy=Gtk.PolicyType.NEVER, propagate_natural_width=True, propagate_natural_height=True
+        )
         area.set_min_content_height(HEIGHT + 60)
+        area.set_max_content_height(HEIGHT + 180)
         area.add(controls)
         both = Gtk.Box(orientation=Gtk.Orientation.HORIZONTAL, spacing=GAP)
         hint = "Keeps these settings by a name, or takes those that somebody sent you."
@@ -123,8 +127,7 @@ class JobDialog:
         own.set_halign(Gtk.Align.START)
         both.pack_start(column(self._preview.widget, own, gap=6), False, False, 0)
         both.pack_start(area, True, True, 0)
-        self._row = self._presets_row()
-        content = column(self._row)
+        content = column(self._presets_row())
         content.pack_start(both, True, True, 0)
         content.set_border_width(GAP)
         content.show_all()
@@ -196,11 +199,12 @@ class JobDialog:
         elif row.kind in ("int", "float"):
             made = self._dialog.get_scale_entry(argument(row.name), 1.0)
             most = min(max(row.usual, float(row.default)), row.maximum)
+            least = max(row.minimum, -most)
             if row.kind == "float":
-                made.set_increments((most - row.minimum) / 100, (most - row.minimum) / 10)
+                made.set_increments((most - least) / 100, (most - least) / 10)
                 made.set_digits(4 if most < 1 else 2)
             if most < row.maximum:
-                made.set_bounds(row.minimum, most, True)
+                made.set_bounds(least, most, True)
 
     def _other_seed(self) -> None:
         self._config.set_property("seed", random.randrange(1, 10_000))  # noqa: S311 - no secret
@@ -217,19 +221,16 @@ class JobDialog:
 
     # Presets
 
-    def _presets_row(self) -> Gtk.FlowBox:
-        box = Gtk.FlowBox(
-            selection_mode=Gtk.SelectionMode.NONE,
-            homogeneous=True,
-            min_children_per_line=4,
-            max_children_per_line=8,
-        )
-        self._fill_presets(box)
-        return box
+    def _presets_row(self) -> Gtk.Widget:
+        # Not in lines: the dialog is as high as a small screen already.
+        area = Gtk.ScrolledWindow(vscrollbar_policy=Gtk.PolicyType.NEVER)
+        area.add(self._row)
+        self._fill_presets()
+        return area
 
-    def _fill_presets(self, box: Gtk.FlowBox) -> None:
+    def _fill_presets(self) -> None:
         """A button for each preset."""
-        for child in box.get_children():
+        for child in self._row.get_children():
             child.destroy()
         self._presets = presets(self._kind)
         self._buttons: dict[str, Gtk.ToggleButton] = {}
@@ -238,8 +239,8 @@ class JobDialog:
             made.add(column(_sample(name), Gtk.Label(label=preset.label), gap=2))
             made.connect("toggled", self._chose_preset, preset)
             self._buttons[name] = made
-            box.add(made)
-        box.show_all()
+            self._row.pack_start(made, False, False, 0)
+        self._row.show_all()
         self._mark_preset()
 
     def _own(self) -> None:
@@ -247,7 +248,7 @@ class JobDialog:
             settings = self._settings()
         except DreamError:
             return  # it is told beside the settings what is wrong with them
-        OwnPresets(settings, self._preview.picture, self._use, lambda: self._fill_presets(self._row)).run()
+        OwnPresets(settings, self._preview.picture, self._use, self._fill_presets).run()
 
     def _chose_preset(self, pressed: Gtk.ToggleButton, preset: Preset) -> None:
         if not self._marking:

@@ -160,7 +160,7 @@ def test_an_image_closed_behind_the_dialog_is_told_there_and_after_ok(troubled: 
     wait_for(lambda: drawn(troubled, PICTURE), "the preview")
     troubled.gimp.eval("close_picture()")
     wait_for(lambda: not troubled.jobs and not drawn(troubled, SAID), "the preview's end")
-    troubled.gimp.click(260, 60, dialog)  # the second preset
+    troubled.gimp.click(200, 60, dialog)  # the second preset
     wait_for(lambda: drawn(troubled, SAID), "a word beside the preview")
     troubled.gimp.shot("closed-preset", dialog)
     accept(troubled, dialog)

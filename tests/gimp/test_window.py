@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from dreamwire.client import Done, Image
+from dreamwire.params import JOBS
 from gimp_desk import (
     ABOUT,
     AGAIN,
@@ -39,9 +40,13 @@ def test_the_menu_has_every_entry(window: Desk) -> None:
         if name.startswith("plug-in"):
             window.gimp.eval(f"procedure = Gimp.get_pdb().lookup_procedure({name!r})")
             entries[name] = window.ask("procedure.get_menu_label(), procedure.get_menu_paths()")
-    assert [label.replace("_", "") for label, _ in entries.values()] == [
-        "Dream...", "Dream Again", "Dream Deeper", "Re-dream...", "Networks...", "About and Diagnostics...",
-    ]  # fmt: skip
+    dreams = ["Dream...", "Dream Again", "Dream Deeper", "Re-dream..."]
+    others = [f"{job.label}..." for job in JOBS.values() if job.kind != "dream"]
+    labels = [label.replace("_", "") for label, _ in entries.values()]
+    assert labels == [*dreams, *others, "Networks...", "About and Diagnostics..."]
+    # Each has a key in the open menu, and no two the same.
+    keys = [label[label.index("_") + 1].lower() for label, _ in entries.values()]
+    assert len(set(keys)) == len(keys)
     assert all(paths == ["<Image>/Filters/Deep Dream"] for _, paths in entries.values())
 
 
@@ -97,7 +102,7 @@ def test_the_preview_shows_the_dream_and_begins_anew_with_other_settings(desk: D
     before = pressed()
     wait_for(lambda: differ(preview("preview"), before), "a preview")
     first = preview("preview")
-    desk.gimp.click(260, 60, dialog)  # the second preset
+    desk.gimp.click(200, 60, dialog)  # the second preset
     wait_for(lambda: differ(preview("preview-other"), first), "another preview")
     assert differ(pressed(), preview("preview-other"))
     desk.gimp.press("Escape", window=dialog)
