@@ -429,7 +429,7 @@ class TestFailures:
 
     def test_a_cache_that_cannot_be_made_is_told(self, row: Network, data_dir: Path) -> None:
         data_dir.write_text("a file in the place of the folder")
-        assert_refused(row, "cannot be made: .*DEEPDREAM_DATA")
+        assert_refused(row, "cannot be made: Not a directory.*DEEPDREAM_DATA")
 
     def test_a_cache_that_is_a_link_is_refused(self, row: Network, data_dir: Path, tmp_path: Path) -> None:
         data_dir.mkdir()
