@@ -156,12 +156,12 @@ def test_the_scores_of_a_place_are_those_of_a_picture_that_is_no_more(pair: Pair
 
 #: More than a matrix follows on their pooling: what it makes of a mean is not the mean of what it makes.
 BENT = ("vgg16", "mobilenet_v3_large", "convnext_tiny")
+LINEAR = [row for row in NETWORKS.values() if row.name not in BENT]
 
 
+@pytest.mark.parametrize("pair", LINEAR, ids=name_of, indirect=True)
 @torch.no_grad()
-def test_the_mean_of_the_places_scores_is_the_classifiers(pair: Pair) -> None:
-    if pair.net.row.name in BENT:
-        pytest.skip("its classifier is not linear")
+def test_the_mean_of_the_places_scores_is_that_of_a_linear_classifier(pair: Pair) -> None:
     pixels = picture(160, 192)
     (places,) = pair.net.features(pixels, [CLASSES])
     if pair.net.row.name == "squeezenet1_1":

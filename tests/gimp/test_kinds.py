@@ -18,7 +18,7 @@ from gimp_lab import STEP, Lab, bounds, moved
 SECOND = "velvet"
 #: What makes each kind of job brief, and what it cannot do without.
 BRIEFLY: dict[str, dict[str, Any]] = {
-    "adversarial": {"classes": SECOND, "confidence": 0.0, "against": "efficientnet_lite1"},
+    "adversarial": {"classes": SECOND, "confidence": 0.0, "steps": 15, "against": "efficientnet_lite1"},
     "enlarge": {"layers": "blocks.2", "octaves": 1, "steps": 1, "jitter": 4},
     "saliency": {"classes": "tabby+lemon", "method": "smooth", "samples": 1},
     "invert": {"layers": "blocks.2", "steps": 3},
