@@ -52,7 +52,8 @@ def main() -> int:
     }
     deepdream = project.VENV.program("deepdream")
     print(
-        f"Dreamt {report['share']:.0%} of {image} with {report['info']['layers']} of {report['info']['network']}."
+        f"Dreamt {report['share']:.0%} of {image} with {report['info']['objective']} of"
+        f" {report['info']['network']}."
     )
     print("\n".join(f"  {what:<20} {taken:6.1f} s" for what, taken in parts.items() if taken >= 0.05))
     print(

@@ -88,7 +88,7 @@ def dream(*, size: tuple[int, int], device: str) -> dict[str, Any]:
     layer, picture, window = net.row.default_layer, _picture(size, net.device), WINDOWS[net.device.type]
     list(_steps(net, layer, picture, core.Settings(octaves=1, steps=WARM_UP, window=window)))
     seconds: Counter[str] = Counter()
-    for parts in _steps(net, layer, picture, settings(params, window)):
+    for parts in _steps(net, layer, picture, settings("dream", params, window)):
         seconds.update(parts)
     total = seconds.pop("total")
     percent = {name: 100 * taken / total for name, taken in seconds.items()}

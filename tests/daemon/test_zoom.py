@@ -153,6 +153,8 @@ def test_interrupted_it_says_how_to_go_on_and_keeps_the_frames(shared_daemon: Da
     process = subprocess.Popen(
         [sys.executable, "-m", "dreamd", *line, "--frames", "9999"], env=os.environ | shared_daemon.environment,
         stderr=subprocess.PIPE, text=True,
+        # Whatever started the tests may ignore it, and that would be inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not (folder / "frame-0002.png").exists() and time.monotonic() < deadline:

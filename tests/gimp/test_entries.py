@@ -165,6 +165,7 @@ def test_a_layer_is_chosen_by_looking(desk: Desk) -> None:
     names = desk.ask("[each.get_name() for each in others()[0].get_layers()]")
     assert names == list(NETWORKS["efficientnet_lite0"].offers)
     desk.gimp.eval("close_others()")
+    desk.gimp.run("xdotool", "windowraise", chooser)  # GIMP's own window may have come before it
     desk.gimp.click(90, 120, chooser)  # the first layer of all
     desk.gone(LOOKING)
     desk.gimp.press("Return", window=dialog)

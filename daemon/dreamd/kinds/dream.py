@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from dreamwire.classes import class_name
 from dreamwire.errors import DreamError
 from dreamwire.networks import CLASSES
-from dreamwire.params import class_weights, context_pixels, context_share, layer_weights
+from dreamwire.params import Value, class_weights, context_pixels, context_share, layer_weights
 from dreamwire.texts import Ranked, parse_channels
 
 from ..core.dream import Settings, dream
@@ -30,7 +30,8 @@ BLUR = 0.04
 
 def run(task: Task) -> Iterator[Progress]:
     """Dreams the region."""
-    return dream(task.network, objective(task), task.source, task.mask, settings(task))
+    how = settings(task.kind, task.params, task.window)
+    return dream(task.network, objective(task), task.source, task.mask, how)
 
 
 def report(task: Task, after: Tensor) -> dict[str, Any]:
@@ -107,9 +108,8 @@ def _guide(task: Task, layer: str) -> Tensor:
     return places[seen >= min(0.5, float(seen.max()))]
 
 
-def settings(task: Task) -> Settings:
-    """The core's settings from the parameters of a dream, or of what dreams too."""
-    params = task.params
+def settings(kind: str, params: Mapping[str, Value], window: int) -> Settings:
+    """The core's settings from the parameters of a dream, or of another kind that dreams too."""
     return Settings(
         octaves=int(params["octaves"]),
         octave_scale=float(params["octave_scale"]),
@@ -123,6 +123,6 @@ def settings(task: Task) -> Settings:
         strength=float(params["strength"]),
         blended=params["edge"] == "blended",
         reach=context_share(params),
-        window=task.window,
-        context=context_pixels(task.kind, params),
+        window=window,
+        context=context_pixels(kind, params),
     )

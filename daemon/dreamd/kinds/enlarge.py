@@ -28,7 +28,7 @@ SEEN = 1 / 16
 def run(task: Task) -> Iterator[Progress]:
     """Dreams detail into the region, least where it is plain; the result is all of the enlarged picture."""
     rich = texture(task.source, math.ceil(enlargement(task.params)))
-    how = replace(settings(task), blended=False)
+    how = replace(settings(task.kind, task.params, task.window), blended=False)
     for progress in dream(task.network, objective(task), task.source, task.mask, how):
         yield replace(progress, _picture=partial(_picture, task, rich, progress)).over(task.source)
 

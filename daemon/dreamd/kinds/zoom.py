@@ -24,7 +24,7 @@ from .task import Kind, Task, blends
 
 def run(task: Task) -> Iterator[Progress]:
     """Dreams the region, without more contrast than it had: the next frame is made of this one."""
-    how = replace(settings(task), blended=False)
+    how = replace(settings(task.kind, task.params, task.window), blended=False)
     for progress in dream(task.network, objective(task), task.source, task.mask, how):
         yield replace(progress, _picture=partial(_picture, task, progress))
 
