@@ -29,7 +29,8 @@ def main() -> int:
     if os.environ.get("CI"):
         environment.setdefault(REQUIRE_GIMP, "1")
     commands = [[project.VENV.python, "-m", *check] for check in CHECKS] if len(sys.argv) == 1 else []
-    commands.append([project.VENV.python, "-m", "pytest", *sys.argv[1:]])
+    # Two at a time, as GIMPs mostly wait; a part, in one process, where one can stop in a debugger.
+    commands.append([project.VENV.python, "-m", "pytest", *(sys.argv[1:] or ["-n", "2", "--dist", "loadgroup"])])
     for command in commands:
         print("$", " ".join(map(str, command[2:])), flush=True)
         status = subprocess.run(command, cwd=project.ROOT, env=environment, check=False).returncode

@@ -14,6 +14,14 @@ from real_daemon import Daemon
 from weights_server import Server, needs_to_fetch
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share something costly go to the same process: those of one GIMP, and those of one file."""
+    for item in items:
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        system = params.get("system")
+        item.add_marker(pytest.mark.xdist_group(system.name if system else str(item.path)))
+
+
 @pytest.fixture
 def short_path() -> Iterator[Path]:
     """A folder with a path short enough for sockets."""
