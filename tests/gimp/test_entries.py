@@ -148,22 +148,24 @@ def _completed(desk: Desk, dialog: str) -> bool:
     return bool(desk.screen("completed", TITLES["adversarial"])[475:505, 725:805].max() > 200)
 
 
-def _opened(desk: Desk, chooser: str) -> bool:
-    desk.gimp.press("alt+a", window=chooser)
-    return bool(desk.ask("len(others())"))
-
-
 def test_a_layer_is_chosen_by_looking(desk: Desk) -> None:
     desk.press(DREAM)
     dialog = desk.gimp.window_of(DIALOG)
+    before = desk.done
     desk.gimp.press("alt+b", window=dialog)
     chooser = desk.gimp.window_of(LOOKING)
     first = desk.screen("looking", LOOKING)
     wait_for(lambda: np.abs(desk.screen("looking", LOOKING) - first).mean() > 2, "thumbnails that dream")
     desk.gimp.eval(ASKED)
-    wait_for(lambda: _opened(desk, chooser), "them as the layers of an image", seconds=60)
+    offers = NETWORKS["efficientnet_lite0"].offers
+    wait_for(lambda: desk.done >= before + len(offers) and not desk.jobs, "all thumbnails", seconds=60)
+    time.sleep(1)  # until the last one is painted
+    assert desk.ask("len(displays())") == 1
+    # Once: each time opens another image.
+    desk.gimp.press("alt+a", window=chooser)
+    wait_for(lambda: desk.ask("len(displays())") == 2, "them as the layers of an image")
     names = desk.ask("[each.get_name() for each in others()[0].get_layers()]")
-    assert names == list(NETWORKS["efficientnet_lite0"].offers)
+    assert names == list(offers)
     desk.gimp.eval("close_others()")
     desk.gimp.run("xdotool", "windowraise", chooser)  # GIMP's own window may have come before it
     desk.gimp.click(90, 120, chooser)  # the first layer of all

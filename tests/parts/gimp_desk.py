@@ -60,12 +60,15 @@ def close_picture():
         image.clean_all()
         display.delete()
 
+def displays():
+    # GIMP has no list of them.
+    found = [Gimp.Display.get_by_id(number) for number in range(1, 1000)]
+    return [each for each in found if each is not None and each.is_valid()]
+
 def close_others():
-    # There is no list of displays.
-    for number in range(1, 1000):
-        other = Gimp.Display.get_by_id(number)
-        if other is not None and other.is_valid() and other.get_id() != display.get_id():
-            other.delete()
+    for each in displays():
+        if each.get_id() != display.get_id():
+            each.delete()
 
 def pixels(layer):
     place = Gegl.Rectangle.new(0, 0, layer.get_width(), layer.get_height())
