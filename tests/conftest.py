@@ -14,12 +14,21 @@ from real_daemon import Daemon
 from weights_server import Server, needs_to_fetch
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook, and would come before
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share something costly go to the same process: those of one GIMP, and those of one file."""
     for item in items:
         params = item.callspec.params if hasattr(item, "callspec") else {}
         system = params.get("system")
         item.add_marker(pytest.mark.xdist_group(system.name if system else str(item.path)))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Tests that belong together and are spread all the same fail now and then: better at once."""
+    if getattr(session.config.option, "loadgroup", False):
+        apart = [item.nodeid for item in session.items if "@" not in item.nodeid]
+        if apart:
+            raise pytest.UsageError(f"This pytest-xdist does not keep tests together: {apart[0]}.")
 
 
 @pytest.fixture
