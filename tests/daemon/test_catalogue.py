@@ -69,7 +69,8 @@ def test_a_catalogue_given_up_leaves_nothing_running(
         else:
             given_up = True
             assert list(stream) == []
-        assert client.status()["jobs"] == []
+        # Other tests' jobs, which have ended, are remembered for a while.
+        assert not [job for job in client.status()["jobs"] if job["state"] in ("queued", "running")]
         # The connection is as good as new.
         assert len(list(thumbnails(client, image, layers(BRIEF)[1:3], cache=cache))) == 2
 
