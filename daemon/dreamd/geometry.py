@@ -20,7 +20,8 @@ from torch.nn import functional as F
 from dreamwire import networks
 from dreamwire.networks import CLASSES, NETWORKS, Layer, Network
 
-from .models import SameConv2d, Traced, build, same_padding, trace
+from .convolutions import SameConv2d, same_padding
+from .models import Traced, build, trace
 
 
 class View(NamedTuple):

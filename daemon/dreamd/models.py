@@ -26,21 +26,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from dreamwire.errors import DreamError
 from dreamwire.networks import CLASSES, TIMM, Network
 
-
-def same_padding(kernel: int, stride: int, size: int) -> tuple[int, int]:
-    """The zeros that TensorFlow's "same" puts before and after an axis of `size`: the odd one goes after."""
-    total = max(kernel - (size % stride or stride), 0)
-    return total // 2, total - total // 2
-
-
-class SameConv2d(nn.Conv2d):
-    """A convolution with a square kernel that pads as TensorFlow's "same" does, whatever the size of its input."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        zeros = (*same_padding(kernel, stride, width), *same_padding(kernel, stride, height))
-        return F.conv2d(F.pad(x, zeros), self.weight, self.bias, self.stride, groups=self.groups)
+from .adjoint import Author, Written, called, needs
+from .convolutions import SameConv2d
 
 
 class _ConvNorm(nn.Sequential):
@@ -326,11 +313,11 @@ def fold_norms(traced: Traced) -> None:
     """
     module, layers = traced.module, traced.layers
     for node in list(module.graph.nodes):
-        norm = _called(module, node)
+        norm = called(module, node)
         if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
             continue
         source = node.all_input_nodes[0]
-        conv = _called(module, source)
+        conv = called(module, source)
         # Others of timm's convolutions compute with their weights first.
         if not isinstance(conv, nn.Conv2d) or type(conv) not in (nn.Conv2d, SameConv2d):
             continue
@@ -346,21 +333,12 @@ def fold_norms(traced: Traced) -> None:
     module.recompile()
 
 
-def _called(module: nn.Module, node: fx.Node) -> nn.Module | None:
-    return module.get_submodule(str(node.target)) if node.op == "call_module" else None
-
-
 def truncate(traced: Traced, nodes: Sequence[fx.Node]) -> fx.GraphModule:
     """A module from pixels to the values of `nodes` that computes only what they need, with the same weights."""
-    needed = set(nodes)
-    for node in reversed(traced.module.graph.nodes):
-        if node in needed:
-            needed.update(node.all_input_nodes)
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
-    for node in traced.module.graph.nodes:
-        if node in needed:
-            copies[node] = graph.node_copy(node, copies.__getitem__)
+    for node in needs(traced.module.graph, nodes):
+        copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.output(tuple(copies[node] for node in nodes))
     _reuse_memory(graph, traced.module)
     return fx.GraphModule(traced.module, graph)
@@ -371,20 +349,24 @@ _REWRITABLE = (F.relu, F.relu6, F.hardtanh)
 _FORGETFUL = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
 
 
-def _reuse_memory(graph: fx.Graph, module: nn.Module) -> None:
+def _reuse_memory(graph: fx.Graph, module: fx.GraphModule) -> None:
     """Let rectifiers overwrite their input, where neither another node, the output nor autograd wants it."""
     for node in graph.nodes:
         if node.target in _REWRITABLE:
             (source,) = node.all_input_nodes
-            if len(source.users) == 1 and isinstance(_called(module, source), _FORGETFUL):
+            if len(source.users) == 1 and isinstance(called(module, source), _FORGETFUL):
                 node.update_kwarg("inplace", True)
+
+
+#: From pixels as in `LoadedNetwork.features` to the values of some nodes.
+Forward = Callable[[Tensor], Sequence[Tensor]]
 
 
 class LoadedNetwork:
     """A network with its weights on a device, every parameter frozen. `bytes` is the size of the weights.
 
-    `layers` are those of its row. `traced` is the whole graph, in which no operation overwrites its input: from it
-    a gradient can be written.
+    `layers` are those of its row. `traced` is the whole graph, in which no operation overwrites its input. Where
+    the gradients of all that a layer is made of are written, by `author`, they are used, else autograd.
     """
 
     def __init__(self, row: Network, traced: Traced, device: torch.device, dtype: torch.dtype) -> None:
@@ -393,17 +375,20 @@ class LoadedNetwork:
         self.device = device
         self.dtype = dtype
         self.traced = traced
+        traced.module.to(device)
+        self._author = Author(traced.module, dtype)
+        traced.module.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.bytes = sum(tensor.nbytes for tensor in traced.module.state_dict().values())
         self._mean = torch.tensor(row.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(row.std, device=device).view(1, 3, 1, 1)
-        self._forwards: dict[tuple[fx.Node, ...], fx.GraphModule] = {}
+        self._forwards: dict[tuple[fx.Node, ...], Forward] = {}
 
     def features(self, pixels: Tensor, names: Sequence[str]) -> list[Tensor]:
         """The activations of the layers named, each (1, C, h, w) in `dtype`, differentiable to `pixels`.
 
         `pixels` is R'G'B' in 0..1, float32 (1, 3, H, W) on `device`. The forward stops at the deepest of them.
         """
-        found = self._forward(tuple(self.traced.layers[name] for name in names))(self.scale(pixels))
+        found = self._forward(tuple(self.traced.layers[name] for name in names))(pixels)
         return [self._scores(each) if name == CLASSES else each for name, each in zip(names, found, strict=True)]
 
     def _scores(self, activations: Tensor) -> Tensor:
@@ -419,19 +404,26 @@ class LoadedNetwork:
     def classify(self, pixels: Tensor) -> Tensor:
         """The scores of the 1000 classes of ILSVRC before softmax, (1, 1000), of `pixels` as in `features`."""
         (logits,) = self.traced.module.graph.output_node().all_input_nodes
-        scores: Tensor = self._forward((logits,))(self.scale(pixels))[0]
+        (scores,) = self._forward((logits,))(pixels)
         return scores
 
     def scale(self, pixels: Tensor) -> Tensor:
         """What the graph takes: pixels in the network's own scale, `dtype` and memory format."""
         return ((pixels - self._mean) / self._std).to(self.dtype, memory_format=torch.channels_last)
 
-    def _forward(self, nodes: tuple[fx.Node, ...]) -> fx.GraphModule:
+    def _forward(self, nodes: tuple[fx.Node, ...]) -> Forward:
         if nodes not in self._forwards:
             if len(self._forwards) == 8:  # a session uses few; a census of all layers must not hoard them
                 self._forwards.clear()
-            self._forwards[nodes] = truncate(self.traced, nodes)
+            self._forwards[nodes] = self._made(nodes)
         return self._forwards[nodes]
+
+    def _made(self, nodes: tuple[fx.Node, ...]) -> Forward:
+        passes = self._author.passes(nodes)
+        if passes is not None:
+            return Written(passes, self._mean, self._std, self.dtype)
+        module = truncate(self.traced, nodes)
+        return lambda pixels: module(self.scale(pixels))
 
 
 def load(row: Network, weights: Path, device: torch.device, dtype: torch.dtype) -> LoadedNetwork:
@@ -455,5 +447,4 @@ def load(row: Network, weights: Path, device: torch.device, dtype: torch.dtype) 
         ) from error
     traced = trace(net.requires_grad_(False), row.offers)
     fold_norms(traced)
-    traced.module.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return LoadedNetwork(row, traced, device, dtype)

@@ -52,13 +52,14 @@ LAYERS = {
         " dreamd.core.invert dreamd.core.palette dreamd.core.fool dreamd.core.texture dreamd.core.visualise",
         packages="torch",
     ),
+    "gradients": Layer("dreamd.adjoint dreamd.convolutions", packages="torch"),
     "common": Layer(
         "dreamd dreamd.download dreamd.gimps dreamd.jobs dreamd.locks dreamd.logs dreamd.options dreamd.weights",
         layers="wire header",
     ),
     "worker": Layer(
         "dreamd.devices dreamd.geometry dreamd.models dreamd.pixels dreamd.run dreamd.timm_networks dreamd.worker",
-        layers="wire header common core kinds",
+        layers="wire header common core gradients kinds",
         packages="timm torch torchvision zmq",
     ),
     "kinds": Layer(
