@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dreamd.core.pyramid import expand, normalise, octave_sizes, reduce, resize_mask, rms
+from dreamd.core.pyramid import Support, expand, normalise, octave_sizes, reduce, resize_mask, rms
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_expanding_undoes_reducing_for_what_is_smooth(size: tuple[int, int]) -> 
 def test_a_gradient_of_any_size_is_brought_to_size_one_over_the_region(levels: int, scale: float) -> None:
     dice = torch.Generator().manual_seed(1)
     gradients = [torch.randn(3, 40, 51, generator=dice) * scale, torch.randn(3, 7, 9, generator=dice) * scale]
-    supports = [(torch.rand(40, 51, generator=dice) > 0.3).float(), torch.ones(7, 9)]
+    supports = [Support((torch.rand(40, 51, generator=dice) > 0.3).float()), Support(torch.ones(7, 9))]
     out = normalise([each.clone() for each in gradients], supports, levels)
     assert rms(out, supports) == pytest.approx(1, rel=1e-4)
     again = normalise([each / scale for each in gradients], supports, levels)
@@ -45,7 +45,7 @@ def test_the_pyramid_gives_every_band_its_share() -> None:
     """Fine noise ten times as strong as a broad slope drowns it in the plain gradient, not in the levelled."""
     slope = torch.linspace(-1, 1, 64).expand(3, 64, 64)
     noise = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(2)) * 10
-    plain, levelled = (normalise([slope + noise], [torch.ones(64, 64)], levels)[0] for levels in (0, 4))
+    plain, levelled = (normalise([slope + noise], [Support(torch.ones(64, 64))], levels)[0] for levels in (0, 4))
 
     def correlation(image: torch.Tensor) -> float:
         return float((image * slope).mean() / (image.square().mean() * slope.square().mean()).sqrt())
@@ -55,19 +55,19 @@ def test_the_pyramid_gives_every_band_its_share() -> None:
 
 def test_without_colour_all_channels_change_alike() -> None:
     gradient = torch.randn(3, 20, 20, generator=torch.Generator().manual_seed(4))
-    (muted,) = normalise([gradient.clone()], [torch.ones(20, 20)], 0, colour=0.0)
+    (muted,) = normalise([gradient.clone()], [Support(torch.ones(20, 20))], 0, colour=0.0)
     torch.testing.assert_close(muted[0], muted[1])
-    assert rms([muted], [torch.ones(20, 20)]) == pytest.approx(1, rel=1e-5)
+    assert rms([muted], [Support(torch.ones(20, 20))]) == pytest.approx(1, rel=1e-5)
     hues = [
         float(each.std(0).mean())
         for colour in (0.3, 1.0)
-        for each in normalise([gradient], [torch.ones(20, 20)], 0, colour)
+        for each in normalise([gradient.clone()], [Support(torch.ones(20, 20))], 0, colour)
     ]
     assert hues[0] < 0.6 * hues[1]
 
 
 def test_no_gradient_is_no_step_and_no_nan() -> None:
-    (out,) = normalise([torch.zeros(3, 9, 9)], [torch.ones(9, 9)], 4)
+    (out,) = normalise([torch.zeros(3, 9, 9)], [Support(torch.ones(9, 9))], 4)
     assert not out.any()
 
 

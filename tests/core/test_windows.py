@@ -136,7 +136,7 @@ def test_folding_back_is_the_adjoint_of_cutting_with_reflection() -> None:
         image = torch.randn(2, 13, 21, generator=dice)
         piece = torch.randn(2, box.height, box.width, generator=dice)
         folded = torch.zeros_like(image)
-        add_back(folded, (13, 21), Box(0, 0, 13, 21), piece, box)
+        add_back(folded, (13, 21), Box(0, 0, 13, 21), piece.clone(), box)
         torch.testing.assert_close((cut(image, box) * piece).sum(), (image * folded).sum(), rtol=1e-4, atol=1e-4)
 
 

@@ -88,10 +88,11 @@ class Patch:
         lies beyond them, within the source.
         """
         image, base = self.image[self.extent.area.index], self._base[self.extent.area.index]
+        inside = self.extent.support.mask
         if blur:
             detail = image - base
-            image.addcmul_(expand(reduce(detail), detail.shape[-2:]).sub_(detail), self.extent.support, value=blur)
-        image.addcmul_(change, self.extent.support)
+            image.addcmul_(expand(reduce(detail), detail.shape[-2:]).sub_(detail), inside, value=blur)
+        image.addcmul_(change, inside)
         torch.minimum(image, base.clamp(min=1), out=image)
         torch.maximum(image, base.clamp(max=0), out=image)
 

@@ -99,13 +99,13 @@ class Part:
     def erase(self, dice: torch.Generator) -> None:
         """Noise in place of the piece."""
         noise = 0.5 + NOISE * torch.randn(self.area.shape, generator=dice)
-        self.area.copy_(torch.where(self.plan.extent.support > 0, noise.to(self.area.device), self.area))
+        self.area.copy_(torch.where(self.plan.extent.support.mask > 0, noise.to(self.area.device), self.area))
 
     def move(self, change: Tensor, least: float, most: float) -> None:
         """Goes on as before and a little towards `change (C, h, w)`, inside the piece."""
         self.velocity.mul_(MOMENTUM).add_(change, alpha=1 - MOMENTUM)
         moved = (self.area + self.velocity).clamp_(least, most)
-        self.area.copy_(torch.where(self.plan.extent.support > 0, moved, self.area))
+        self.area.copy_(torch.where(self.plan.extent.support.mask > 0, moved, self.area))
 
 
 def invert(
@@ -121,7 +121,7 @@ def invert(
     norms = _norms(codes, found)
     # What a layer cannot tell are details between its activations: there the prior has to be strong.
     smoothness = VARIATION * settings.smoothness * min(network.layers[each.layer].stride for each in codes) ** 2
-    count = source.shape[0] * sum(float(part.plan.extent.support.sum()) for part in found)
+    count = source.shape[0] * sum(part.plan.extent.support.area for part in found)
     least, most = min(0.0, float(source[region.index].min())), max(1.0, float(source[region.index].max()))
     dice = torch.Generator().manual_seed(settings.seed)
     for part in found:
@@ -131,7 +131,7 @@ def invert(
         made = source.clone()
         for part in found:
             inside = part.plan.extent.area.shift(part.box.top, part.box.left)
-            made[inside.index] = torch.where(part.plan.extent.support > 0, part.area, made[inside.index])
+            made[inside.index] = torch.where(part.plan.extent.support.mask > 0, part.area, made[inside.index])
         return lay(source[region.index], made[region.index], mask[region.index], blended=settings.blended)
 
     windows, first = sum(len(part.plan.windows) for part in found), 0.0
@@ -149,13 +149,12 @@ def invert(
         for window, amount in enumerate(shown, start=1):
             error += amount
             if window == windows:
-                for part, gradient in zip(found, gradients, strict=True):
-                    gradient.addcmul_(_prior(part.area, smoothness), part.plan.extent.support, value=1 / count)
                 supports = [part.plan.extent.support for part in found]
+                for part, gradient, support in zip(found, gradients, supports, strict=True):
+                    gradient.addcmul_(_prior(part.area, smoothness), support.mask, value=1 / count)
                 rate = settings.step_size * _pace(step / settings.steps)
-                for part, change in zip(
-                    found, normalise(gradients, supports, LEVELS, settings.colour), strict=True
-                ):
+                changes = normalise(gradients, supports, LEVELS, settings.colour)
+                for part, change in zip(found, changes, strict=True):
                     part.move(-rate * change, least, most)
                 first = first or error
                 value = rise([-first], [-error])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .gradient import Grid, Network
 from .objectives import Objective
+from .pyramid import Support
 from .region import Box, bounds, whole
 from .windows import Canvas, Reach, Window, add_back, cut
 
@@ -18,13 +19,13 @@ from .windows import Canvas, Reach, Window, add_back, cut
 class Extent:
     """A region at one octave: the image's `size`, the `mask (H, W)`, and the `area` where it is changed.
 
-    The area is the box around the region with a margin; `support (h, w)` is 1 inside the region, over the area.
+    The area is the box around the region with a margin; `support` is 1 inside the region, over the area.
     """
 
     size: tuple[int, int]
     mask: Tensor
     area: Box
-    support: Tensor
+    support: Support
 
     @classmethod
     def around(cls, mask: Tensor, margin: int = 0) -> Extent:
@@ -32,7 +33,7 @@ class Extent:
         inside = bounds(mask > 0)
         assert inside is not None  # noqa: S101 - a region holds pixels of the mask
         area = inside.grow(margin, margin).clip(whole(mask))
-        return cls((mask.shape[0], mask.shape[1]), mask, area, (mask[area.index] > 0).to(mask.dtype))
+        return cls((mask.shape[0], mask.shape[1]), mask, area, Support((mask[area.index] > 0).to(mask.dtype)))
 
 
 @dataclass(frozen=True)

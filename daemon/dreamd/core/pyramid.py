@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -30,60 +32,93 @@ def resize_mask(mask: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(mask[None, None], list(size), mode="area")[0, 0]
 
 
-def rms(patches: Sequence[Tensor], supports: Sequence[Tensor]) -> float:
-    """Root mean square of `patches (C, h, w)` over `supports (h, w)` of 0..1, all patches together."""
-    squares = sum(
-        float((patch.square().sum(0) * support).sum()) for patch, support in zip(patches, supports, strict=True)
-    )
-    count = sum(float(support.sum()) * patch.shape[0] for patch, support in zip(patches, supports, strict=True))
+class Support:
+    """Where pictures are changed: a mask `(h, w)` of 0..1, and what follows from it, worked out once."""
+
+    def __init__(self, mask: Tensor) -> None:
+        self.mask = mask
+
+    @cached_property
+    def area(self) -> float:
+        """In pixels."""
+        return float(self.mask.sum())
+
+    @cached_property
+    def everywhere(self) -> bool:
+        """Whether the mask is 1 all over, and need not be multiplied with."""
+        return bool((self.mask == 1).all())
+
+    @cached_property
+    def coarser(self) -> Support:
+        """The support of what `reduce` makes of such a picture."""
+        return Support(resize_mask(self.mask, [-(-side // 2) for side in self.mask.shape]))
+
+
+def rms(patches: Sequence[Tensor], supports: Sequence[Support]) -> float:
+    """Root mean square of `patches (C, h, w)` over supports `(h, w)`, all patches together."""
+    squares = 0.0
+    for patch, support in zip(patches, supports, strict=True):
+        each = patch.square()
+        squares += float((each if support.everywhere else each.mul_(support.mask)).sum())
+    if not math.isfinite(squares):  # pictures may hold anything around the region
+        peak = max(float(patch.abs().max()) for patch in patches)
+        return peak * rms([patch / peak for patch in patches], supports) if math.isfinite(peak) else peak
+    count = sum(support.area * patch.shape[0] for patch, support in zip(patches, supports, strict=True))
     return (squares / count) ** 0.5 if count else 0.0
 
 
 def normalise(
-    gradients: Sequence[Tensor], supports: Sequence[Tensor], levels: int, colour: float = 1.0
+    gradients: Sequence[Tensor], supports: Sequence[Support], levels: int, colour: float = 1.0
 ) -> list[Tensor]:
-    """Gradients `(C, h, w)` brought to a root mean square of 1 over the supports `(h, w)`, all patches together.
+    """Gradients `(C, h, w)` brought to a root mean square of 1 over the supports, all patches together.
 
     With `levels` above 0 each band of a Laplacian pyramid of so many levels is brought to the same size first:
     without it the finest scale, which dominates a convnet's gradient, drowns the broad forms (TensorFlow's
     DeepDream tutorial, 2015). What differs between the channels is multiplied by `colour`: in photographs hue
     varies far less than light does, but a convnet's gradient asks for both alike.
+
+    The gradients' memory is used.
     """
     if levels:
         gradients = _level(gradients, supports, levels)
     if colour != 1:
-        gradients = [_mute(gradient, colour) for gradient in gradients]
-    return _scaled(gradients, rms(gradients, supports))
+        gradients = [_muted(gradient, colour) for gradient in gradients]
+    return _scaled(gradients, supports)
 
 
-def _level(gradients: Sequence[Tensor], supports: Sequence[Tensor], levels: int) -> list[Tensor]:
+def _level(gradients: Sequence[Tensor], supports: Sequence[Support], levels: int) -> list[Tensor]:
     """Splits off the finest band, levels what remains, and puts both together again at equal size."""
     if levels == 0 or max(max(gradient.shape[-2:]) for gradient in gradients) < 4:
-        return _scaled(gradients, rms(gradients, supports))
+        return _scaled(gradients, supports)
     coarse = [reduce(gradient) for gradient in gradients]
-    fine = [gradient - expand(low, gradient.shape[-2:]) for gradient, low in zip(gradients, coarse, strict=True)]
-    fine = _scaled(fine, rms(fine, supports))
-    coarse_supports = [resize_mask(support, low.shape[-2:]) for support, low in zip(supports, coarse, strict=True)]
-    coarse = _level(coarse, coarse_supports, levels - 1)
-    return [band.add_(expand(low, band.shape[-2:])) for band, low in zip(fine, coarse, strict=True)]
+    for gradient, low in zip(gradients, coarse, strict=True):
+        gradient.sub_(expand(low, gradient.shape[-2:]))
+    size = rms(gradients, supports)
+    coarse = _level(coarse, [support.coarser for support in supports], levels - 1)
+    return [
+        torch.add(expand(low, fine.shape[-2:]), fine, alpha=1 / size if size else 0.0, out=fine)
+        for fine, low in zip(gradients, coarse, strict=True)
+    ]
 
 
-def _mute(image: Tensor, colour: float) -> Tensor:
+def _muted(image: Tensor, colour: float) -> Tensor:
     light = image.mean(0, keepdim=True)
-    return light + colour * (image - light)
+    return image.mul_(colour).add_(light, alpha=1 - colour)
 
 
-def _scaled(patches: Sequence[Tensor], size: float) -> list[Tensor]:
-    return [patch / size if size else torch.zeros_like(patch) for patch in patches]
+def _scaled(patches: Sequence[Tensor], supports: Sequence[Support]) -> list[Tensor]:
+    """Patches brought to a root mean square of 1; those without any size stay 0."""
+    size = rms(patches, supports)
+    return [patch.div_(size) if size else patch.zero_() for patch in patches]
 
 
 def reduce(image: Tensor) -> Tensor:
     """`image (C, H, W)` blurred and halved to `(C, ceil(H/2), ceil(W/2))`."""
-    # Sums of slices, a third of the time of a convolution with one channel.
+    # Sums of slices, a third of the time of a convolution with one channel; rows first, whose pixels lie together.
     image = F.pad(image, (2, 2, 2, 2), mode="replicate")
     rows, columns = ((side - 3) // 2 for side in image.shape[-2:])
-    image = _binomial([image[:, :, tap : tap + 2 * columns - 1 : 2] for tap in range(5)])
-    return _binomial([image[:, tap : tap + 2 * rows - 1 : 2] for tap in range(5)])
+    image = _binomial([image[:, tap : tap + 2 * rows - 1 : 2] for tap in range(5)])
+    return _binomial([image[:, :, tap : tap + 2 * columns - 1 : 2] for tap in range(5)])
 
 
 def _binomial(taps: Sequence[Tensor]) -> Tensor:
@@ -97,10 +132,10 @@ def expand(image: Tensor, size: Sequence[int]) -> Tensor:
     channels, height, width = image.shape
     image = F.pad(image, (1, 1, 1, 1), mode="replicate")
     # Of the five taps, pixels of the source meet the 1st, 3rd and 5th, those between them the 2nd and 4th.
-    tall = image.new_empty(channels, 2 * height, width + 2)
-    tall[:, 0::2] = (image[:, :-2] + image[:, 2:]).add_(image[:, 1:-1], alpha=6).mul_(1 / 8)
-    tall[:, 1::2] = (image[:, 1:-1] + image[:, 2:]).mul_(1 / 2)
+    wide = image.new_empty(channels, height + 2, 2 * width)
+    torch.add(image[:, :, :-2], image[:, :, 2:], out=wide[:, :, 0::2]).add_(image[:, :, 1:-1], alpha=6).mul_(1 / 8)
+    torch.add(image[:, :, 1:-1], image[:, :, 2:], out=wide[:, :, 1::2]).mul_(1 / 2)
     large = image.new_empty(channels, 2 * height, 2 * width)
-    large[:, :, 0::2] = (tall[:, :, :-2] + tall[:, :, 2:]).add_(tall[:, :, 1:-1], alpha=6).mul_(1 / 8)
-    large[:, :, 1::2] = (tall[:, :, 1:-1] + tall[:, :, 2:]).mul_(1 / 2)
+    torch.add(wide[:, :-2], wide[:, 2:], out=large[:, 0::2]).add_(wide[:, 1:-1], alpha=6).mul_(1 / 8)
+    torch.add(wide[:, 1:-1], wide[:, 2:], out=large[:, 1::2]).mul_(1 / 2)
     return large[:, : size[0], : size[1]]

@@ -22,7 +22,7 @@ from .gradient import Network
 from .objectives import Objective
 from .plan import Extent, Plan
 from .progress import Progress, rise
-from .pyramid import resize, resize_mask, rms
+from .pyramid import Support, resize, resize_mask, rms
 from .region import lay, region_of
 
 #: How much weaker a frequency is than one of half as many waves: 2 to the power of this. In photographs it is 1.
@@ -160,7 +160,7 @@ def _scales(network: Network, objective: Objective, plan: Plan, shown: Tensor) -
         gradient = torch.zeros_like(shown)
         for _ in plan.gradients(network, Objective((term,)), [term.weight], shown, gradient):
             pass
-        scales.append(rms([gradient], [torch.ones_like(gradient[0])]) or 1.0)
+        scales.append(rms([gradient], [Support(torch.ones_like(gradient[0]))]) or 1.0)
     return scales
 
 

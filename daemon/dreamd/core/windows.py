@@ -202,31 +202,55 @@ def reflected(start: int, stop: int, size: int, device: torch.device) -> Tensor:
 
 def cut(image: Tensor, box: Box) -> Tensor:
     """The pixels of `image (C, H, W)` in `box`, which may reach beyond the image: reflected there."""
-    _, height, width = image.shape
-    if box.clip(Box(0, 0, height, width)) == box:
-        return image[box.index]
-    rows = reflected(box.top, box.bottom, height, image.device)
-    columns = reflected(box.left, box.right, width, image.device)
-    return image.index_select(1, rows).index_select(2, columns)
+    rows = _continued(image, 1, box.top, box.bottom)
+    return _continued(rows, 2, box.left, box.right)
+
+
+def _continued(image: Tensor, axis: int, start: int, stop: int) -> Tensor:
+    """`start..stop` of an axis of an image, continued by reflection."""
+    size = image.shape[axis]
+    first, last = min(max(start, 0), size), max(min(stop, size), 0)
+    inside = image.narrow(axis, first, max(0, last - first))
+    ends = (start, min(stop, 0)), (max(start, size), stop)
+    before, after = (
+        [image.index_select(axis, reflected(*end, size, image.device))] if end[0] < end[1] else [] for end in ends
+    )
+    # Only what is reflected is looked up pixel by pixel.
+    return torch.cat([*before, inside, *after], axis) if before or after else inside
 
 
 def add_back(total: Tensor, image_size: tuple[int, int], area: Box, piece: Tensor, box: Box) -> None:
     """The adjoint of `cut`: adds `piece (C, h, w)`, a gradient to `box`, onto `total`, the gradient to `area`.
 
     Gradients to reflected pixels go to the pixels they are reflections of; those outside `area` are dropped.
+    The piece's memory is used.
     """
-    image = Box(0, 0, *image_size)
-    if box.clip(image) != box:
-        # Fold rows, then columns, into the part of the image that the window shows.
-        rows = reflected(box.top, box.bottom, image.bottom, piece.device)
-        columns = reflected(box.left, box.right, image.right, piece.device)
-        shown = Box(int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)
-        folded = piece.new_zeros(piece.shape[0], shown.height, piece.shape[2])
-        folded.index_add_(1, rows - shown.top, piece)
-        piece = piece.new_zeros(piece.shape[0], shown.height, shown.width)
-        piece.index_add_(2, columns - shown.left, folded)
-        box = shown
-    part = box.clip(area)
-    source = part.shift(-box.top, -box.left).index
+    piece, top = _folded(piece, 1, box.top, image_size[0])
+    piece, left = _folded(piece, 2, box.left, image_size[1])
+    shown = Box(top, left, top + piece.shape[1], left + piece.shape[2])
+    part = shown.clip(area)
+    source = part.shift(-shown.top, -shown.left).index
     target = part.shift(-area.top, -area.left).index
     total[target] += piece[source]
+
+
+def _folded(piece: Tensor, axis: int, start: int, size: int) -> tuple[Tensor, int]:
+    """The adjoint of `_continued` from `start`: what it shows of an axis of `size`, and where that begins."""
+    stop = start + piece.shape[axis]
+    first, last = max(start, 0), min(stop, size)
+    ends = [end for end in ((start, min(stop, 0)), (max(start, size), stop)) if end[0] < end[1]]
+    places = [reflected(*end, size, piece.device) for end in ends]
+    # A window may show the reflection of what it does not show, at the end of a small picture.
+    least = min([first, *(int(place.min()) for place in places)])
+    most = max([last, *(int(place.max()) + 1 for place in places)])
+    if (least, most) == (first, last):
+        inside = piece.narrow(axis, first - start, last - first)
+    else:
+        shape = list(piece.shape)
+        shape[axis] = most - least
+        inside = piece.new_zeros(shape)
+        if first < last:
+            inside.narrow(axis, first - least, last - first).copy_(piece.narrow(axis, first - start, last - first))
+    for end, place in zip(ends, places, strict=True):
+        inside.index_add_(axis, place - least, piece.narrow(axis, end[0] - start, end[1] - end[0]))
+    return inside, least
