@@ -116,7 +116,7 @@ class Settings:
 
 
 #: What a preset leaves as the user has it.
-PERSONAL = ("seed", "precision", "context", "window", "edge", "strength")
+PERSONAL = ("seed", "quality", "precision", "context", "window", "edge", "strength")
 
 
 @dataclass(frozen=True)

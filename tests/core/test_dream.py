@@ -12,7 +12,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dreamd.core.dream import Settings, dream
+from dreamd.core.dream import LARGER, Settings, dream
 from dreamd.core.objectives import Objective, energy
 from dreamd.core.progress import Progress
 from dreamd.core.region import Box, EmptyRegionError
@@ -58,6 +58,18 @@ def test_pixels_outside_the_mask_keep_their_bits_whatever_they_are() -> None:
     result = dreamt(source, mask)
     assert torch.equal(bits(result)[:, mask == 0], bits(source)[:, mask == 0])
     assert not torch.equal(result, source)
+
+
+def test_the_shares_of_the_steps_are_those_of_the_coarsest_and_the_finest_octave() -> None:
+    settings = replace(QUICK, octaves=3, steps=10, shares=(0.9, 0.2))
+    source = picture(60, 60)
+    seen = list(dream(FakeNetwork(), HIGH, source, spot(60, 60, Box(20, 20, 40, 40)), settings))
+    assert {each.octave: each.steps for each in seen} == {1: 9, 2: 4, 3: 2}
+    assert seen[-1].fraction == pytest.approx(1)
+    assert [settings.pace(octave)[1] for octave in range(3)] == pytest.approx(
+        [settings.step_size * (10 / steps) ** LARGER for steps in (9, 4, 2)]
+    )
+    assert replace(settings, octaves=1).pace(0)[0] == 2
 
 
 def test_the_mask_falls_off_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +22,19 @@ CPU = torch.device("cpu")
 
 def loaded(cache: devices.NetworkCache) -> list[str]:
     return [each["name"] for each in cache.listed()]
+
+
+@pytest.mark.parametrize("slowed", [torch.float32, torch.bfloat16], ids=str)
+def test_the_quicker_arithmetic_is_found_by_trying(slowed: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_convolve", lambda dtype: time.sleep(0.02 if dtype == slowed else 0.001))
+    devices.bfloat16_pays.cache_clear()
+    try:
+        quicker = torch.bfloat16 if slowed == torch.float32 else torch.float32
+        assert devices.choose_dtype("auto", CPU) == quicker
+    finally:
+        devices.bfloat16_pays.cache_clear()
+    assert devices.choose_dtype("float32", CPU) == torch.float32
+    assert devices.choose_dtype("bfloat16", CPU) == torch.bfloat16
 
 
 def test_a_network_stays_loaded() -> None:

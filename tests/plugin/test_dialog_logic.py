@@ -22,7 +22,7 @@ from settings import PERSONAL, Settings, argument, shown
 #: The presets of dreams.
 DREAMS = [name for name, preset in PRESETS.items() if preset.kind == "dream"]
 #: Of a user's own, at none of their defaults.
-OWN = {"seed": 5, "strength": 1.5, "precision": "float32", "context": "fast", "window": 512}
+OWN = {"seed": 5, "strength": 1.5, "quality": "draft", "precision": "float32", "context": "fast", "window": 512}
 
 
 @dataclass

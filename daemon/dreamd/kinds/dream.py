@@ -27,6 +27,9 @@ GUIDE = 224
 #: Through Deep Visualization", 2015).
 BLUR = 0.04
 
+#: Of each quality the shares of the steps that the coarsest octave takes, where forms are found, and the finest.
+SHARES = {"draft": (0.6, 0.2), "normal": (1.0, 1.0), "fine": (2.0, 2.0)}
+
 
 def run(task: Task) -> Iterator[Progress]:
     """Dreams the region."""
@@ -115,6 +118,7 @@ def settings(kind: str, params: Mapping[str, Value], window: int) -> Settings:
         octave_scale=float(params["octave_scale"]),
         steps=int(params["steps"]),
         step_size=float(params["step_size"]),
+        shares=SHARES[str(params["quality"])],
         jitter=int(params["jitter"]),
         levels=int(params["levels"]) if params["smoothing"] == "laplacian" else 0,
         colour=float(params["colour"]),

@@ -191,6 +191,15 @@ PARAMS: Mapping[str, Param] = _table(
         minimum=1, maximum=1000, usual=40,
     ),
     Param(
+        "quality", "choice", "normal", "Quality",
+        "What time is spent on: fewer and larger steps are quicker, more and smaller ones softer.",
+        choices={
+            "draft": "a third of the time: grainy, with the same forms",
+            "normal": "as many steps as are asked for",
+            "fine": "twice the time: soft fur, gentle colours",
+        },
+    ),
+    Param(
         "step_size", "float", 0.015, "Step size",
         "How far one step changes the pixels on average (root mean square), where black is 0 and white is 1.",
         minimum=0.0001, maximum=0.5, advanced=True, usual=0.1,
@@ -244,9 +253,9 @@ PARAMS: Mapping[str, Param] = _table(
         "precision", "choice", "auto", "Precision",
         "The arithmetic inside the network; the picture itself is always kept in float32.",
         choices={
-            "auto": "float32 on a processor, bfloat16 on a card that has it",
+            "auto": "bfloat16 where it is the quicker, else float32",
             "float32": "exact to 1e-4",
-            "bfloat16": "quicker where the device has it, a little different",
+            "bfloat16": "half the time where the device has it, and a picture as good",
         },
         advanced=True,
     ),
@@ -467,15 +476,15 @@ JOBS: Mapping[str, Job] = dict((
     _job(
         "dream", "Deep Dream", Words("Dreaming", "Dreamt"),
         "Let the network enhance what it sees in the region.",
-        "network layers classes channels guide_match guide_weight strength octaves octave_scale steps step_size"
-        " jitter smoothing levels colour seed edge precision context window",
+        "network layers classes channels guide_match guide_weight strength quality octaves octave_scale steps"
+        " step_size jitter smoothing levels colour seed edge precision context window",
         (IMAGE, MASK, GUIDE),
     ),
     _job(
         "enlarge", "Enlarge", Words("Enlarging", "Enlarged"),
         "Enlarge the picture and let the network dream the detail that it lacks, in the region.",
-        "network scale layers channels classes octaves octave_scale steps step_size jitter smoothing levels colour"
-        " seed strength edge precision context window",
+        "network scale layers channels classes quality octaves octave_scale steps step_size jitter smoothing"
+        " levels colour seed strength edge precision context window",
         # So few octaves and so small steps that forms stay, and skin and stone get their grain.
         octaves=1, steps=8, step_size=0.004, jitter=16, levels=3, colour=0.2,
         unnamed=detail_layer,
@@ -496,7 +505,7 @@ JOBS: Mapping[str, Job] = dict((
         "saliency", "Saliency", Words("Looking", "Mapped"),
         "Show where the network sees it: a gray map of the region, white where most speaks for a class.",
         "network classes method samples seed precision window",
-        sees="surroundings", gives="map",
+        sees="surroundings", gives="map", precision="float32",
         helps={
             "classes": "What to look for: classes with weights, as in `tabby+lemon*0.5`. Empty: what the network"
             " sees most.",
@@ -517,7 +526,7 @@ JOBS: Mapping[str, Job] = dict((
         "invert", "Rebuild", Words("Rebuilding", "Rebuilt"),
         "Rebuild the region, from noise, from what a layer of the network knows of it.",
         "network layers channels steps step_size smoothness colour seed edge precision context window",
-        check=_check_rebuilt, steps=120, step_size=0.07, colour=0.4,
+        check=_check_rebuilt, precision="float32", steps=120, step_size=0.07, colour=0.4,
         helps={
             "layers": "What to rebuild from: layers of the network with weights, as in `blocks.8*0.5+blocks.10`."
             " Low layers know the picture, deep ones what it is of. Empty: the network's default layer.",
@@ -531,8 +540,8 @@ JOBS: Mapping[str, Job] = dict((
     _job(
         "zoom", "Zoom", Words("Zooming", "Zoomed"),
         "Make the next frame of a sequence: the region enlarged a little about its centre, and dreamt.",
-        "network zoom rotation layers channels classes octaves octave_scale steps step_size jitter smoothing"
-        " levels colour seed strength edge precision context window",
+        "network zoom rotation layers channels classes quality octaves octave_scale steps step_size jitter"
+        " smoothing levels colour seed strength edge precision context window",
         helps={"seed": "The same seed gives the same sequence; frames have seeds of their own that follow on it."},
         octaves=4, steps=3, step_size=0.006, colour=0.3,
     ),
