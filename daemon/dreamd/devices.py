@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
+import os
 import timeit
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -20,8 +22,11 @@ from . import models, weights
 
 log = logging.getLogger(__name__)
 
-#: Side of the largest window where a job does not choose: what fits the memory of such a device with ease.
-WINDOWS = {"cpu": 1024, "cuda": 2048, "mps": 1536}
+#: Side of the largest window where a job does not choose. Larger ones show fewer pixels twice.
+LARGEST_WINDOW = 2048
+#: Bytes that a pixel of a window takes on its way through a network, in float32; and the share of the machine's
+#: memory that a window may have.
+PIXEL, WINDOW_SHARE = 800, 1 / 4
 #: Windows are halved when memory runs out, but not below this.
 SMALLEST_WINDOW = 256
 #: The share of the time of float32 that bfloat16 has to stay below to be worth its rounding.
@@ -68,6 +73,22 @@ def _convolve(dtype: torch.dtype) -> Tensor:
         for shape in ((1, 128, 48, 48), (128, 128, 3, 3))
     )
     return F.conv2d(pixels, kernel, padding=1)
+
+
+def largest_window(device: torch.device) -> int:
+    """The side of the largest window where a job does not choose: what fits the device with ease."""
+    if device.type == "cuda":
+        return LARGEST_WINDOW
+    side = math.isqrt(int(_memory() * WINDOW_SHARE / PIXEL))
+    return min(max(side // SMALLEST_WINDOW, 1) * SMALLEST_WINDOW, LARGEST_WINDOW)
+
+
+def _memory() -> int:
+    """Bytes of this machine's memory; a usual number where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 8 << 30
 
 
 def device_name(device: torch.device) -> str:
@@ -151,5 +172,6 @@ class Attempt:
             window = self.window // 2
             return Attempt(self.device, window, [*self.degraded, f"the window was reduced to {window} px"])
         if self.device.type != "cpu":
-            return Attempt(torch.device("cpu"), WINDOWS["cpu"], [*self.degraded, "the processor was used"])
+            cpu = torch.device("cpu")
+            return Attempt(cpu, largest_window(cpu), [*self.degraded, "the processor was used"])
         return None

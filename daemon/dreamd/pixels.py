@@ -51,7 +51,8 @@ class Picture:
 
     def colour(self, device: torch.device) -> Tensor:
         """R'G'B' or gray as float32 `(C, H, W)`, black 0 and white 1."""
-        return self._floats(self.pixels[..., : self.colours], device).permute(2, 0, 1).contiguous()
+        channels = [self._floats(self.pixels[..., channel], device) for channel in range(self.colours)]
+        return torch.stack(channels)
 
     def alpha(self, device: torch.device) -> Tensor | None:
         """The alpha as float32 `(1, H, W)`, 0 transparent; None without."""
@@ -81,8 +82,9 @@ class Picture:
         return Picture(pixels, self.dtype), torch.where(alpha[0] == 0, hard, mask) if blended else mask
 
     def _floats(self, pixels: Tensor, device: torch.device) -> Tensor:
-        floats = pixels.to(device, torch.float32)
-        return floats if self.dtype == "float32" else floats / _WHITE[self.dtype]
+        if self.dtype == "float32":
+            return pixels.to(device)
+        return pixels.to(device, torch.float32).div_(_WHITE[self.dtype])
 
     def replaced(self, top: int, left: int, colour: Tensor, changed: Tensor, alpha: Tensor | None) -> Tensor:
         """The pixels `(h, w, C)` from `top`, `left`, in the picture's own type, with `colour (C, h, w)` in place.
@@ -104,8 +106,11 @@ def encode(colour: Tensor, dtype: str) -> Tensor:
     if dtype == "float32":
         return colour
     white = _WHITE[dtype]
+    coded = torch.empty(colour.shape, dtype=_DTYPES[dtype], device=colour.device)
     # By way of int32: not every operation knows uint16.
-    return (colour * white).round_().clamp_(0, white).to(torch.int32).to(_DTYPES[dtype])
+    for channel, result in zip(colour, coded, strict=True):
+        result.copy_((channel * white).round_().clamp_(0, white).to(torch.int32))
+    return coded
 
 
 def to_frame(pixels: Tensor) -> memoryview:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ from .pixels import Picture, encode, to_frame
 
 #: Seconds between two messages of progress.
 PROGRESS_EVERY = 0.1
+#: The share of a job's time that previews may take; those of large pictures come less often than is asked for.
+PREVIEWS_SHARE = 0.04
 
 
 class JobCancelledError(Exception):
@@ -69,11 +72,8 @@ class Run:
                 " Select a part of the picture.",
             ) from None
         cut_out = alpha[last.region.index] if self._cuts_out and alpha is not None else None
-        after = task.source.clone()
         changed, made = task.mask[last.region.index] > 0, last.picture()
-        if made.shape[0] == after.shape[0]:
-            after[last.region.index] = made
-        report = kind.report(task, after)
+        report = kind.report(task, partial(_after, task, last, made))
         outputs: tuple[Tensor, ...] = ()
         if find_job(self._submit.kind).gives != "report":
             shown = kind.show(self._params, task.source[last.region.index], made)
@@ -141,7 +141,7 @@ class Run:
         """Runs a dream to its end or until stopped, telling the client how far it is; where it came to."""
         preview = self._submit.preview
         started = shown = time.monotonic()
-        told = 0.0
+        told = taken = 0.0
         for progress in dream:
             if self._channel.wish() == "stop":
                 self._stopped = True
@@ -153,9 +153,10 @@ class Run:
             if preview and progress.window == progress.windows and progress.fraction < 1:
                 # The first picture comes at once, the others in their time.
                 first = progress.octave == progress.step == 1
-                if first or now - shown >= preview.interval_ms / 1000:
+                if first or now - shown >= max(preview.interval_ms / 1000, taken / PREVIEWS_SHARE):
                     self._channel.send(self._preview(progress, alpha, preview.max_side))
                     shown = time.monotonic()
+                    taken = shown - now
         return progress
 
     def _progress(self, progress: Progress, elapsed: float) -> ProgressIs:
@@ -186,6 +187,14 @@ class Run:
             array=_describe(small, "uint8"),
             frames=(to_frame(small),),
         )
+
+
+def _after(task: Task, last: Progress, made: Tensor) -> Tensor:
+    """The picture worked on with what has been made of its region; a map is no picture."""
+    after = task.source.clone()
+    if made.shape[0] == after.shape[0]:
+        after[last.region.index] = made
+    return after
 
 
 def _used(task: Task) -> dict[str, Any]:

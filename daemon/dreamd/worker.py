@@ -37,7 +37,15 @@ from dreamwire.messages import (
 )
 from dreamwire.params import validate
 
-from .devices import WINDOWS, Attempt, NetworkCache, choose_device, choose_dtype, device_name, is_out_of_memory
+from .devices import (
+    Attempt,
+    NetworkCache,
+    choose_device,
+    choose_dtype,
+    device_name,
+    is_out_of_memory,
+    largest_window,
+)
 from .logs import configure
 from .options import SECRET
 from .run import Channel, JobCancelledError, Run
@@ -105,7 +113,7 @@ class Worker:
         """The job's end, tried with less and less memory."""
         params = validate(submit.kind, submit.params)
         channel = Channel(self._send, lambda: self._wish(submit.job))
-        window = int(params["window"]) or WINDOWS.get(self._device.type, WINDOWS["cpu"])
+        window = int(params["window"]) or largest_window(self._device)
         attempt: Attempt | None = Attempt(self._device, window)
         while attempt:
             try:

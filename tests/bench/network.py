@@ -26,7 +26,7 @@ from dreamd import models, weights
 from dreamd.core import dream as core
 from dreamd.core.gradient import Grid
 from dreamd.core.objectives import energy
-from dreamd.devices import WINDOWS, choose_device, choose_dtype, device_name
+from dreamd.devices import choose_device, choose_dtype, device_name, largest_window
 from dreamd.kinds.dream import settings
 from dreamwire.networks import Network, find_network
 from dreamwire.params import validate
@@ -85,7 +85,7 @@ def dream(*, size: tuple[int, int], device: str) -> dict[str, Any]:
     """A dream with default parameters: its seconds, and the percentage of them that each part takes."""
     params = validate("dream", {})
     net = _loaded(str(params["network"]), str(params["precision"]), device)
-    layer, picture, window = net.row.default_layer, _picture(size, net.device), WINDOWS[net.device.type]
+    layer, picture, window = net.row.default_layer, _picture(size, net.device), largest_window(net.device)
     list(_steps(net, layer, picture, core.Settings(octaves=1, steps=WARM_UP, window=window)))
     seconds: Counter[str] = Counter()
     for parts in _steps(net, layer, picture, settings("dream", params, window)):

@@ -202,7 +202,7 @@ def test_every_network_can_be_asked_what_it_sees_and_where(
     *_, progress = KINDS["saliency"].run(task)
     assert progress.picture().shape == (1, 50, 80)
     assert float(progress.picture().max()) == 1
-    assert KINDS["saliency"].report(task, task.source)["looked_for"][0]["number"] == int(shares.argmax())
+    assert KINDS["saliency"].report(task, lambda: task.source)["looked_for"][0]["number"] == int(shares.argmax())
 
 
 def test_no_batch_norm_is_left_behind_a_convolution(pair: Pair) -> None:

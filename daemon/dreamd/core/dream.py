@@ -23,7 +23,7 @@ from .objectives import Objective
 from .plan import Extent, Plan
 from .progress import Progress, rise
 from .pyramid import expand, normalise, octave_sizes, reduce, resize, resize_mask, rms
-from .region import Box, pieces, region_of, whole
+from .region import Box, pieces, portions, region_of, whole
 
 #: Half the steps are larger by two to this power. At 1, as if they went straight on, they leave specks behind.
 LARGER = 0.7
@@ -73,9 +73,11 @@ class Patch:
     def __init__(self, picture: Tensor, mask: Tensor, piece: Box, settings: Settings) -> None:
         self.box = piece.grow(settings.context, settings.context).clip(whole(mask))
         self.source = picture[self.box.index]
-        # The context may show other pieces; they are dreamt in patches of their own.
-        self.mask = torch.zeros_like(mask[self.box.index])
-        self.mask[piece.shift(-self.box.top, -self.box.left).index] = mask[piece.index]
+        self.mask = mask[self.box.index]
+        if piece != self.box:
+            # The context may show other pieces; they are dreamt in patches of their own.
+            self.mask = torch.zeros_like(self.mask)
+            self.mask[piece.shift(-self.box.top, -self.box.left).index] = mask[piece.index]
         # The margin is what the pyramid's bands need around the piece. Resizing loses no pixel of the mask.
         margin = 2 << settings.levels if settings.levels else 0
         sizes = octave_sizes(self.box.height, self.box.width, settings.octaves, settings.octave_scale)
@@ -87,11 +89,26 @@ class Patch:
         self.extent = self.extents[octave]
         detail = self.detail(self.extent.size, self.extent.mask)
         self._base = resize(self.source, self.extent.size)
-        self.image = self._base + detail
+        self.image = detail.add_(self._base)
 
     def detail(self, size: tuple[int, int], mask: Tensor) -> Tensor:
         """What the dream has added so far, `(C, *size)`, 0 where `mask` of that size is."""
-        return resize(self.image - self._base, size, "bicubic") * (mask > 0)
+        return resize(self.image - self._base, size, "bicubic").mul_(mask > 0)
+
+    def lay(self, onto: Tensor, here: Box, mask: Tensor, strength: float) -> None:
+        """Lays the dream over `onto (C, h, w)`, the picture within `here`, by `mask (H, W)` of the patch."""
+        part = self.box.clip(here)
+        own = part.shift(-self.box.top, -self.box.left)
+        inside = self.mask[own.index] > 0
+        fully = self.extent.size == self.mask.shape
+        for result, source, image, base in portions(
+            onto[part.shift(-here.top, -here.left).index], self.source, self.image, self._base
+        ):
+            detail = image - base
+            if not fully:
+                detail = resize(detail, self.mask.shape, "bicubic")
+            changed = source[own.index] + detail[own.index].mul_(strength).mul_(mask[own.index])
+            result.copy_(torch.where(inside, changed, result))
 
     def change(self, change: Tensor, blur: float = 0.0) -> None:
         """Adds `change (C, h, w)`, which covers the extent's area, inside the piece, to the detail.
@@ -99,14 +116,14 @@ class Patch:
         Before, a share of the detail is blurred. The image stays between black and white, and where the source
         lies beyond them, within the source.
         """
-        image, base = self.image[self.extent.area.index], self._base[self.extent.area.index]
-        inside = self.extent.support.mask
-        if blur:
-            detail = image - base
-            image.addcmul_(expand(reduce(detail), detail.shape[-2:]).sub_(detail), inside, value=blur)
-        image.addcmul_(change, inside)
-        torch.minimum(image, base.clamp(min=1), out=image)
-        torch.maximum(image, base.clamp(max=0), out=image)
+        area, inside = self.extent.area, self.extent.support.mask
+        for image, base, step in portions(self.image[area.index], self._base[area.index], change):
+            if blur:
+                detail = image - base
+                image.addcmul_(expand(reduce(detail), detail.shape[-2:]).sub_(detail), inside, value=blur)
+            image.addcmul_(step, inside)
+            torch.minimum(image, base.clamp(min=1), out=image)
+            torch.maximum(image, base.clamp(max=0), out=image)
 
 
 def dream(
@@ -202,10 +219,5 @@ def _picture(source: Tensor, region: Box, patches: Sequence[Patch], settings: Se
     """The region of the source with what every patch has dreamt so far laid over it."""
     result = source[region.index].clone()
     for patch in patches:
-        detail = settings.strength * patch.detail(patch.extents[-1].size, patch.mask)
-        changed = patch.source + (patch.mask * detail if settings.blended else detail)
-        part = patch.box.clip(region)
-        here, own = part.shift(-region.top, -region.left), part.shift(-patch.box.top, -patch.box.left)
-        # Patches overlap in their contexts only, where their own masks are 0.
-        result[here.index] = torch.where(patch.mask[own.index] > 0, changed[own.index], result[here.index])
+        patch.lay(result, region, patch.mask if settings.blended else patch.mask > 0, settings.strength)
     return result

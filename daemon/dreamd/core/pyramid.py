@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .region import portions
+
 
 def octave_sizes(height: int, width: int, octaves: int, scale: float) -> list[tuple[int, int]]:
     """Sizes of the octaves from coarse to fine; the last is the picture's own."""
@@ -36,17 +38,14 @@ class Support:
     """Where pictures are changed: a mask `(h, w)` of 0..1, and what follows from it, worked out once."""
 
     def __init__(self, mask: Tensor) -> None:
-        self.mask = mask
+        #: Whether the mask is 1 all over, and need not be multiplied with.
+        self.everywhere = bool((mask == 1).all())
+        self.mask = mask.new_ones(()).expand(mask.shape) if self.everywhere else mask
 
     @cached_property
     def area(self) -> float:
         """In pixels."""
         return float(self.mask.sum())
-
-    @cached_property
-    def everywhere(self) -> bool:
-        """Whether the mask is 1 all over, and need not be multiplied with."""
-        return bool((self.mask == 1).all())
 
     @cached_property
     def coarser(self) -> Support:
@@ -58,8 +57,9 @@ def rms(patches: Sequence[Tensor], supports: Sequence[Support]) -> float:
     """Root mean square of `patches (C, h, w)` over supports `(h, w)`, all patches together."""
     squares = 0.0
     for patch, support in zip(patches, supports, strict=True):
-        each = patch.square()
-        squares += float((each if support.everywhere else each.mul_(support.mask)).sum())
+        for (part,) in portions(patch):
+            each = part.square()
+            squares += float((each if support.everywhere else each.mul_(support.mask)).sum())
     if not math.isfinite(squares):  # pictures may hold anything around the region
         peak = max(float(patch.abs().max()) for patch in patches)
         return peak * rms([patch / peak for patch in patches], supports) if math.isfinite(peak) else peak
@@ -90,15 +90,16 @@ def _level(gradients: Sequence[Tensor], supports: Sequence[Support], levels: int
     """Splits off the finest band, levels what remains, and puts both together again at equal size."""
     if levels == 0 or max(max(gradient.shape[-2:]) for gradient in gradients) < 4:
         return _scaled(gradients, supports)
-    coarse = [reduce(gradient) for gradient in gradients]
-    for gradient, low in zip(gradients, coarse, strict=True):
-        gradient.sub_(expand(low, gradient.shape[-2:]))
+    coarse = [torch.cat([reduce(part) for (part,) in portions(gradient)]) for gradient in gradients]
+    for fine, low in zip(gradients, coarse, strict=True):
+        for part, below in portions(fine, low):
+            part.sub_(expand(below, part.shape[-2:]))
     size = rms(gradients, supports)
     coarse = _level(coarse, [support.coarser for support in supports], levels - 1)
-    return [
-        torch.add(expand(low, fine.shape[-2:]), fine, alpha=1 / size if size else 0.0, out=fine)
-        for fine, low in zip(gradients, coarse, strict=True)
-    ]
+    for fine, low in zip(gradients, coarse, strict=True):
+        for part, below in portions(fine, low):
+            torch.add(expand(below, part.shape[-2:]), part, alpha=1 / size if size else 0.0, out=part)
+    return list(gradients)
 
 
 def _muted(image: Tensor, colour: float) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import EllipsisType
 
@@ -14,6 +15,16 @@ FAINT = 2.0**-16
 
 class EmptyRegionError(ValueError):
     """The mask is 0 everywhere."""
+
+
+#: Pictures of more values than this are worked on channel by channel: what that needs besides is then a third.
+LARGE = 1 << 25
+
+
+def portions(*images: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Parts of pictures `(C, H, W)` that belong together: all of them, or channel by channel if one is large."""
+    large = max(image.numel() for image in images) > LARGE
+    yield from zip(*(torch.split(image, 1 if large else image.shape[0]) for image in images), strict=True)
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,8 @@ def bounds(inside: Tensor) -> Box | None:
 
 def region_of(mask: Tensor) -> tuple[Tensor, Box]:
     """A mask `(H, W)` without what is too faint to count, and the box around it. Raises `EmptyRegionError`."""
-    mask = mask * (mask >= FAINT)
+    if bool(((mask > 0) & (mask < FAINT)).any()):
+        mask = mask * (mask >= FAINT)
     region = bounds(mask > 0)
     if region is None:
         raise EmptyRegionError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -43,9 +43,10 @@ def run(task: Task) -> Iterator[Progress]:
         ) from None
 
 
-def report(task: Task, after: Tensor) -> dict[str, Any]:
+def report(task: Task, after: Callable[[], Tensor]) -> dict[str, Any]:
     """By how much the picture was changed, and what it was and is to the networks, as `adversarial`."""
-    target, change = target_of(task.params), (after - task.source)[:, task.mask > 0] * WHITE
+    made = after()
+    target, change = target_of(task.params), (made - task.source)[:, task.mask > 0] * WHITE
     return {
         "adversarial": {
             "target": class_name(target),
@@ -53,7 +54,7 @@ def report(task: Task, after: Tensor) -> dict[str, Any]:
             "mean": round(float(change.abs().mean()), 4),
             "rms": round(float(change.square().mean()) ** 0.5, 4),
             "verdicts": [
-                verdict(task, after, network, target) for network in (task.network, second(task)) if network
+                verdict(task, made, network, target) for network in (task.network, second(task)) if network
             ],
         }
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor
@@ -18,7 +18,7 @@ def run(task: Task) -> Iterator[Progress]:
     yield Progress.of_step(1, 1, region, lambda: task.source[region.index])
 
 
-def report(task: Task, _after: Tensor) -> dict[str, Any]:
+def report(task: Task, _after: Callable[[], Tensor]) -> dict[str, Any]:
     """The most probable classes, as `seen`."""
     probabilities = task.probabilities()
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -37,12 +37,12 @@ def run(task: Task) -> Iterator[Progress]:
     return dream(task.network, objective(task), task.source, task.mask, how)
 
 
-def report(task: Task, after: Tensor) -> dict[str, Any]:
+def report(task: Task, after: Callable[[], Tensor]) -> dict[str, Any]:
     """How probable the classes asked for are in the region, before and after."""
     wanted = class_weights(task.params)
     if not wanted:
         return {}
-    before, now = task.probabilities(), task.probabilities(after)
+    before, now = task.probabilities(), task.probabilities(after())
     return {"classes": {class_name(each): [float(before[each]), float(now[each])] for each in wanted}}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor
@@ -41,13 +41,14 @@ def run(task: Task) -> Iterator[Progress]:
         ) from None
 
 
-def report(task: Task, after: Tensor) -> dict[str, Any]:
+def report(task: Task, after: Callable[[], Tensor]) -> dict[str, Any]:
     """How probable the class was and is in the region, and what another network says, if one is here."""
     target, other = target_of(task.params), second(task)
-    shares = task.probabilities(), task.probabilities(after)
+    made = after()
+    shares = task.probabilities(), task.probabilities(made)
     return {
         "classes": {class_name(target): [float(each[target]) for each in shares]},
-        "fool": {"target": class_name(target), "verdicts": [verdict(task, after, other, target)] if other else []},
+        "fool": {"target": class_name(target), "verdicts": [verdict(task, made, other, target)] if other else []},
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor
@@ -28,10 +28,10 @@ def run(task: Task) -> Iterator[Progress]:
         ) from None
 
 
-def report(task: Task, after: Tensor) -> dict[str, Any]:
+def report(task: Task, after: Callable[[], Tensor]) -> dict[str, Any]:
     """How far the result's code is from the region's, of every layer, as `rebuilt`."""
     codes = _codes(task)
-    found = errors(task.network, codes, task.source, after, task.mask, _settings(task))
+    found = errors(task.network, codes, task.source, after(), task.mask, _settings(task))
     return {"rebuilt": {code.layer: error for code, error in zip(codes, found, strict=True)}}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ def run(task: Task) -> Iterator[Progress]:
         )
 
 
-def report(task: Task, _after: Tensor) -> dict[str, Any]:
+def report(task: Task, _after: Callable[[], Tensor]) -> dict[str, Any]:
     """The classes looked for, and how probable they are in the region, as `looked_for`."""
     return {"looked_for": named(task.probabilities(), list(_wanted(task)))}
 

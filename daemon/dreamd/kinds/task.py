@@ -82,7 +82,7 @@ def named(probabilities: Tensor, numbers: Sequence[int]) -> list[dict[str, Any]]
     ]
 
 
-def nothing(_task: Task, _after: Tensor) -> dict[str, Any]:
+def nothing(_task: Task, _after: Callable[[], Tensor]) -> dict[str, Any]:
     """The report of a job that was asked for nothing that could be told."""
     return {}
 
@@ -97,13 +97,13 @@ class Kind:
     """How a job is done: `run` yields what it comes to; `report` tells what was reached by it.
 
     `prepare` makes of the picture that came, and of the region `(H, W)`, those that the job works on. `onto` makes
-    of that picture the one that the region's pixels are put onto. The report is given the colours `(C, H, W)` of
-    the picture worked on as they are afterwards, and goes into the result's `info`. `show` makes of those of the
-    region, and of the same part of the picture worked on, what is put there.
+    of that picture the one that the region's pixels are put onto. The report, which goes into the result's
+    `info`, may ask for the colours `(C, H, W)` of the picture worked on as they are afterwards. `show` makes of
+    those of the region, and of the same part of the picture worked on, what is put there.
     """
 
     run: Callable[[Task], Iterator[Progress]]
-    report: Callable[[Task, Tensor], dict[str, Any]] = nothing
+    report: Callable[[Task, Callable[[], Tensor]], dict[str, Any]] = nothing
     prepare: Callable[[Mapping[str, Value], Picture, Tensor], tuple[Picture, Tensor]] = as_it_came
     onto: Callable[[Picture], Picture] = lambda picture: picture
     show: Callable[[Mapping[str, Value], Tensor, Tensor], Tensor] = lambda params, source, made: made

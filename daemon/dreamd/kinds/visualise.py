@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -32,11 +32,11 @@ def run(task: Task) -> Iterator[Progress]:
     return visualise(task.network, dream.objective(task), task.source, task.mask, settings)
 
 
-def report(task: Task, after: Tensor) -> dict[str, Any]:
+def report(task: Task, after: Callable[[], Tensor]) -> dict[str, Any]:
     """How probable the classes asked for are in the region, before and after; it is looked at alone."""
     mask, region = region_of(task.mask)
     alone = replace(task, source=task.source[region.index], mask=mask[region.index])
-    return dream.report(alone, after[region.index])
+    return dream.report(alone, lambda: after()[region.index])
 
 
 KIND = Kind(run, report)
