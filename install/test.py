@@ -25,7 +25,7 @@ def main() -> int:
     if no_gimp:
         print(no_gimp, file=sys.stderr)
     # On a machine that others use too, threads that wait by spinning make everything several times slower.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ)
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"} | dict(os.environ)
     if os.environ.get("CI"):
         environment.setdefault(REQUIRE_GIMP, "1")
     commands = [[project.VENV.python, "-m", *check] for check in CHECKS] if len(sys.argv) == 1 else []

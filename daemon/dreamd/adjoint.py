@@ -153,7 +153,7 @@ class Derive:
     def adjoint(self, gradient: Gradient, kept: Any) -> Sequence[Gradient]:
         x, y = kept
         whole = gradient.whole()
-        (found,) = torch.autograd.grad(y, x, whole.to(y.dtype), retain_graph=True)
+        (found,) = torch.autograd.grad(y, x, whole.to(y.dtype))
         return [Gradient(found.to(whole.dtype))]
 
 
@@ -174,19 +174,20 @@ class Passes:
     steps: Sequence[Step]
     outputs: Sequence[int]
 
-    def forward(self, x: Tensor) -> tuple[list[Tensor], list[Any]]:
-        """The outputs for `x (1, 3, H, W)` in the network's own scale, and the tape that `backward` wants."""
+    def forward(self, x: Tensor, *, keep: bool = True) -> tuple[list[Tensor], list[Any]]:
+        """The outputs for `x (1, 3, H, W)` in the network's own scale, and if wanted the tape for `backward`."""
         values, tape = {0: x}, []
         for step in self.steps:
             output, kept = step.operation.forward(*(values[number] for number in step.inputs))
             values[step.output] = output
-            tape.append(kept)
+            if keep:
+                tape.append(kept)
             for number in step.spent:
                 del values[number]
         return [values[number] for number in self.outputs], tape
 
-    def backward(self, gradients: Sequence[Tensor | None], tape: Sequence[Any]) -> Tensor:
-        """The gradient to the pixels, of those to the outputs."""
+    def backward(self, gradients: Sequence[Tensor | None], tape: list[Any]) -> Tensor:
+        """The gradient to the pixels, of those to the outputs. It uses the tape up, and frees its memory."""
         found: dict[int, Gradient] = {}
 
         def add(number: int, gradient: Gradient) -> None:
@@ -195,7 +196,8 @@ class Passes:
         for number, given in zip(self.outputs, gradients, strict=True):
             if given is not None:
                 add(number, Gradient(given, own=False))
-        for step, kept in zip(reversed(self.steps), reversed(tape), strict=True):
+        for step in reversed(self.steps):
+            kept = tape.pop()
             if step.output in found:
                 for number, each in zip(
                     step.inputs, step.operation.adjoint(found.pop(step.output), kept), strict=True
@@ -216,14 +218,14 @@ class Written:
             found: tuple[Tensor, ...] = _Differentiable.apply(pixels, self)  # type: ignore[no-untyped-call]
             return found
         with torch.no_grad():
-            return self.forward(pixels)[0]
+            return self.forward(pixels, keep=False)[0]
 
-    def forward(self, pixels: Tensor) -> tuple[list[Tensor], list[Any]]:
+    def forward(self, pixels: Tensor, *, keep: bool = True) -> tuple[list[Tensor], list[Any]]:
         x = torch.empty_like(pixels, memory_format=torch.channels_last)
-        outputs, tape = self._passes.forward(torch.sub(pixels, self._mean, out=x).div_(self._std))
+        outputs, tape = self._passes.forward(torch.sub(pixels, self._mean, out=x).div_(self._std), keep=keep)
         return [each.to(self._dtype) for each in outputs], tape
 
-    def backward(self, gradients: Sequence[Tensor | None], tape: Sequence[Any]) -> Tensor:
+    def backward(self, gradients: Sequence[Tensor | None], tape: list[Any]) -> Tensor:
         return (self._passes.backward(gradients, tape) / self._std).contiguous()
 
 
@@ -238,6 +240,8 @@ class _Differentiable(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None]:
+        if not ctx.tape:
+            raise RuntimeError("This gradient can be asked for once.")
         return ctx.written.backward(gradients, ctx.tape), None
 
 

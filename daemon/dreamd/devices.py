@@ -23,7 +23,7 @@ from . import models, weights
 log = logging.getLogger(__name__)
 
 #: Side of the largest window where a job does not choose. Larger ones show fewer pixels twice.
-LARGEST_WINDOW = 2048
+LARGEST_WINDOW = 1536
 #: Bytes that a pixel of a window takes on its way through a network, in float32; and the share of the machine's
 #: memory that a window may have.
 PIXEL, WINDOW_SHARE = 800, 1 / 4
@@ -168,8 +168,8 @@ class Attempt:
     def lighter(self, cache: NetworkCache) -> Attempt | None:
         """The next attempt after memory ran out; None when nothing lighter is left."""
         cache.unload()
-        if self.window // 2 >= SMALLEST_WINDOW:
-            window = self.window // 2
+        if self.window > SMALLEST_WINDOW:
+            window = max(self.window // 2, SMALLEST_WINDOW)
             return Attempt(self.device, window, [*self.degraded, f"the window was reduced to {window} px"])
         if self.device.type != "cpu":
             cpu = torch.device("cpu")

@@ -25,11 +25,12 @@ log = logging.getLogger(__name__)
 #: What makes a worker quick, read by its libraries when it starts; the user's own settings go before.
 ENVIRONMENT = {
     # glibc gives big blocks back to the system and faults them in again at every step, a third of a step's time.
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    # Whole pictures may go: between them the windows' activations leave holes that nothing else fits.
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 28),
     "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
-    # Threads that wait for each other by spinning make a step five times as long when somebody else, such as an
-    # editor, wants one of the cores.
-    "OMP_WAIT_POLICY": "PASSIVE",
+    # How long threads spin while they wait for each other: not at all costs a quarter of a step, for ever makes it
+    # many times as long when somebody else, such as an editor, wants one of the cores.
+    "GOMP_SPINCOUNT": "5000",
 }
 
 

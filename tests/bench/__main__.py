@@ -15,9 +15,15 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image as Picture
+
+from dreamd.sample import cloudscape
 from dreamd.supervisor import ENVIRONMENT
 from dreamwire.networks import find_network
 
@@ -29,6 +35,7 @@ FULL: dict[str, Any] = {
     "networks": [("efficientnet_lite0", "blocks.10"), ("googlenet", "inception4c")],
     "sizes": [(768, 576)],
     "pictures": [(768, 512), (1154, 866)],
+    "peer": (768, 431),
     "repeats": 15,
     "jobs": 3,
 }
@@ -36,6 +43,7 @@ QUICK = {
     "networks": FULL["networks"][:1],
     "sizes": [(384, 288)],
     "pictures": [(512, 384)],
+    "peer": (256, 160),
     "repeats": 5,
     "jobs": 1,
 }
@@ -51,6 +59,7 @@ def main() -> None:
     report["steps"] = _steps(wanted)
     report["dream"] = _dream(wanted)
     report |= _daemon(wanted)
+    report["peer"] = _peer(wanted)
     report["machine"]["load_after"] = after = os.getloadavg()[0]
     if after > report["machine"]["threads"] + QUIET:
         print(f"\nWARNING: others used the machine meanwhile (load average {after:.2f}); measure again.")
@@ -154,6 +163,41 @@ def _daemon(wanted: dict[str, Any]) -> dict[str, Any]:
             _line(_wxh(size), *seconds, *rest, f"{row['first_preview_ms']:.0f}")
             report["jobs"].append(row)
     return report
+
+
+#: The dream that the quickest public script for PyTorch was measured with.
+PEER = {"network": "googlenet", "layers": "inception4c", "octaves": 4, "octave_scale": 1.4, "steps": 10}
+
+
+def _peer(wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    width, height = wanted["peer"]
+    network, layer = PEER["network"], PEER["layers"]
+    print(f"\nAgainst a plain script, from start to picture: {width}x{height}, {network} {layer}, weights made")
+    _line("way", "s", "plain/it", "objective")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        weights, picture = folder / "weights.pth", folder / "picture.png"
+        sha256 = _measured("made", network=network, file=str(weights))["sha256"]
+        pixels = cloudscape(width, height)[0]
+        Picture.fromarray(pixels).save(picture)
+        files = [str(picture), str(weights), str(folder / "plain.png")]
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "tests.bench.plain", *files], check=True, cwd=ROOT)
+        seconds = {"plain": time.perf_counter() - started}
+        with daemon.with_made(network, weights, sha256, wanted["device"]) as client:
+            for quality in ("normal", "draft"):
+                seconds[quality], done = daemon.timed(
+                    client, pixels, PEER | {"quality": quality}, wanted["jobs"] + 1
+                )
+                made = np.frombuffer(done.frames[0], np.uint8).reshape(pixels.shape)
+                Picture.fromarray(made).save(folder / f"{quality}.png")
+        files = [str(folder / f"{way}.png") for way in seconds]
+        values = _measured("climbed", network=network, layer=layer, file=str(weights), pictures=files)["values"]
+    rows = []
+    for (way, taken), value in zip(seconds.items(), values, strict=True):
+        rows.append({"way": way, "seconds": taken, "ratio": seconds["plain"] / taken, "objective": value})
+        _line(way, f"{taken:.2f}", f"{seconds['plain'] / taken:.1f}", f"{value:.4f}")
+    return rows
 
 
 def _measured(kind: str, **arguments: Any) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dreamwire.client import Client, Image, JobCancelledError
 from dreamwire.messages import Done, Preview, PreviewIs
+from dreamwire.networks import find_network
 
 from ..parts.real_daemon import Daemon
 
@@ -28,6 +30,13 @@ IMPORTS = {
     "front": "import dreamd.server",
     "worker": "import dreamd.worker",
 }
+#: Run by every Python of a daemon that is to take made weights for the published ones.
+TAKEN = """
+from dataclasses import replace
+from dreamwire import networks
+row = networks.NETWORKS["{network}"]
+networks.NETWORKS["{network}"] = replace(row, weights=replace(row.weights, sha256="{sha256}"))
+"""
 #: The smallest job that shows that a daemon is ready.
 SMALLEST = {"octaves": 1, "steps": 1}
 
@@ -59,6 +68,39 @@ def serving(device: str) -> Iterator[tuple[Client, dict[str, float]]]:
     finally:
         daemon.end()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def with_made(network: str, weights: Path, sha256: str, device: str) -> Iterator[Client]:
+    """A client of a daemon that takes made weights of a network for the published ones; ends it."""
+    folder = Path(tempfile.mkdtemp(prefix="dd-"))
+    daemon = Daemon(folder, options=("--device", device))
+    row = find_network(network)
+    cache = Path(daemon.environment["DEEPDREAM_DATA"]) / "weights"
+    cache.mkdir(parents=True)
+    shutil.copy(weights, cache / row.weights.file)
+    (folder / "sitecustomize.py").write_text(TAKEN.format(network=network, sha256=sha256))
+    daemon.environment["PYTHONPATH"] = str(folder)
+    try:
+        daemon.start()
+        with daemon.client() as client:
+            yield client
+    finally:
+        daemon.end()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def timed(
+    client: Client, pixels: NDArray[np.uint8], params: Mapping[str, Any], repeats: int
+) -> tuple[float, Done]:
+    """The least seconds from submitting a dream of a picture to its result, and the result."""
+    image = Image(pixels.tobytes(), pixels.shape, "uint8")
+    taken = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        done = _finished(client, image, params)
+        taken.append(_ms_since(started) / 1000)
+    return min(taken), done
 
 
 def job(client: Client, size: tuple[int, int], repeats: int) -> dict[str, Any]:

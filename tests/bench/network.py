@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import resource
 import statistics
@@ -22,7 +23,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from dreamd import models, weights
+from dreamd import codec, models, weights
 from dreamd.core import dream as core
 from dreamd.core.gradient import Grid
 from dreamd.core.objectives import energy
@@ -102,7 +103,26 @@ def dream(*, size: tuple[int, int], device: str) -> dict[str, Any]:
     }
 
 
-KINDS: dict[str, Callable[..., dict[str, Any]]] = {each.__name__: each for each in (machine, step, plain, dream)}
+def made(*, network: str, file: str) -> dict[str, Any]:
+    """Writes made weights of a network that is not here; their hash."""
+    torch.save(_made(find_network(network)).state_dict(), file)
+    return {"sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
+
+
+def climbed(*, network: str, layer: str, file: str, pictures: list[str]) -> dict[str, Any]:
+    """The objective's value, the mean of a layer's squares, of each of some pictures."""
+    net = models.load(find_network(network), Path(file), torch.device("cpu"), torch.float32)
+    values = []
+    for name in pictures:
+        pixels = torch.from_numpy(codec.read(Path(name)).pixels[..., :3].copy()).permute(2, 0, 1)[None] / 255
+        with torch.no_grad():
+            values.append(float(net.features(pixels, [layer])[0].square().mean()))
+    return {"values": values}
+
+
+KINDS: dict[str, Callable[..., dict[str, Any]]] = {
+    each.__name__: each for each in (machine, step, plain, dream, made, climbed)
+}
 
 
 def _picture(size: tuple[int, int], device: torch.device) -> Tensor:

@@ -33,4 +33,6 @@ def test_everything_is_measured(tmp_path: Path) -> None:
     assert job["total_s"] > job["dream_s"] > 0
     assert 0 < job["first_preview_ms"] < 1000 * job["total_s"]
     assert 0 < report["start_ms"]["welcome"] < report["start_ms"]["first job done"]
+    assert [row["way"] for row in report["peer"]] == ["plain", "normal", "draft"]
+    assert all(row["seconds"] > 0 and row["objective"] > 0 for row in report["peer"])
     assert min(report["imports_ms"], key=report["imports_ms"].__getitem__) == "python alone"

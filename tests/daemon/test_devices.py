@@ -83,13 +83,26 @@ def test_running_out_of_memory_is_recognised(error: Exception, expected: bool) -
     assert devices.is_out_of_memory(error) is expected
 
 
-def test_the_ladder_halves_the_window_then_takes_the_processor_then_gives_up() -> None:
+@pytest.mark.parametrize(("gigabytes", "side"), [(1, 512), (4, 1024), (8, 1536), (64, 1536)])
+def test_a_window_on_a_processor_is_as_large_as_memory_allows(
+    gigabytes: int, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "_memory", lambda: gigabytes << 30)
+    assert devices.largest_window(CPU) == side
+
+
+def test_the_ladder_halves_the_window_then_takes_the_processor_then_gives_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(devices, "_memory", lambda: 8 << 30)
     attempt: devices.Attempt | None = devices.Attempt(torch.device("cuda"), 1024)
     steps = []
     while attempt := attempt.lighter(devices.NetworkCache(1)):
         steps.append((attempt.device.type, attempt.window))
         degraded = attempt.degraded
-    assert steps == [("cuda", 512), ("cuda", 256), ("cpu", 1024), ("cpu", 512), ("cpu", 256)]
+    assert steps == [
+        ("cuda", 512), ("cuda", 256), ("cpu", 1536), ("cpu", 768), ("cpu", 384), ("cpu", 256)
+    ]  # fmt: skip
     assert degraded[2] == "the processor was used"
 
 
@@ -124,6 +137,7 @@ def test_a_job_short_of_memory_is_done_in_smaller_windows_and_says_so(
     a_worker: worker.Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short_of_memory(monkeypatch, 300)
+    monkeypatch.setattr(devices, "_memory", lambda: 4 << 30)
     done = a_worker.result(a_job())
     assert done.info["window"] == 256
     assert done.info["degraded"] == ["the window was reduced to 512 px", "the window was reduced to 256 px"]

@@ -199,7 +199,9 @@ class Gimp:
 
     @property
     def _environment(self) -> dict[str, str]:
-        base = {name: os.environ[name] for name in ("PATH", "OMP_WAIT_POLICY") if name in os.environ}
+        base = {
+            name: os.environ[name] for name in ("PATH", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT") if name in os.environ
+        }
         return (
             base
             | {"HOME": str(self.folder), "LC_ALL": "C.UTF-8", "PROBE": str(self.probe), "NO_AT_BRIDGE": "1"}

@@ -43,6 +43,7 @@ class Home:
             "XDG_RUNTIME_DIR": str(runtime),
             "LC_ALL": "C.UTF-8",
             "OMP_WAIT_POLICY": "PASSIVE",
+            "GOMP_SPINCOUNT": "0",
         } | self.environment
         # Where packages come from is the machine's affair.
         self.environment |= {

@@ -46,7 +46,8 @@ LAYERS = {
     ),
     "plugin": Layer("deep-dream runs", layers="wire header sequences talk canvas windows", packages="gi msgpack"),
     "core": Layer(
-        "dreamd.core dreamd.core.dream dreamd.core.gradient dreamd.core.measure dreamd.core.objectives"
+        "dreamd.core dreamd.core.dream dreamd.core.gradient dreamd.core.measure dreamd.core.memory"
+        " dreamd.core.objectives"
         " dreamd.core.plan dreamd.core.progress dreamd.core.pyramid dreamd.core.region dreamd.core.resample"
         " dreamd.core.windows dreamd.core.adversarial dreamd.core.classifier dreamd.core.saliency"
         " dreamd.core.invert dreamd.core.palette dreamd.core.fool dreamd.core.texture dreamd.core.visualise",

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .gradient import Network
+from .memory import give_back
 from .objectives import Objective
 from .plan import Extent, Plan
 from .progress import Progress, rise
@@ -165,6 +166,7 @@ def dream(
                 totals = [total + one for total, one in zip(totals, values, strict=True)]
                 done += work[octave] / steps / windows
                 if window == windows:
+                    give_back(gradients)
                     supports = [patch.extent.support for patch in patches]
                     changes = normalise(gradients, supports, settings.levels, settings.colour)
                     for changed, change in zip(patches, changes, strict=True):
