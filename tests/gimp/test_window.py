@@ -296,6 +296,6 @@ def test_a_network_is_fetched_and_its_memory_freed(
             "dream", {"octaves": 1, "steps": 1}, image=Image(bytes(64 * 64 * 3), (64, 64, 3), "uint8")
         )
         assert isinstance(done, Done)
-    assert state("efficientnet_lite0")["loaded"]
+    wait_for(lambda: state("efficientnet_lite0")["loaded"], "the loaded network")
     gimp.press("alt+f", window=window)
     wait_for(lambda: not state("efficientnet_lite0")["loaded"], "the freed memory")

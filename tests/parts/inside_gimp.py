@@ -18,7 +18,7 @@ from gi.repository import Gegl, Gimp, Gio
 
 DREAM = "plug-in-deep-dream"
 #: A dream that takes a blink.
-BRIEF = {"layers": "blocks.2", "octaves": 1, "steps": 1, "jitter": 4}
+BRIEF = {"layers": "blocks.2", "octaves": 1, "steps": 1, "jitter": 4, "precision": "float32"}
 
 
 def new_image(width=96, height=80, base="RGB", precision="U8_NON_LINEAR", profile=None):
