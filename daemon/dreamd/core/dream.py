@@ -142,7 +142,12 @@ def dream(
     dice = random.Random(settings.seed)  # noqa: S311 - repeatable on purpose
     patches = [Patch(source, mask, piece, settings) for piece in pieces(mask > 0, settings.context)]
     planned = partial(
-        Plan.of, network=network, layers=objective.layers, share=settings.reach, side=settings.window
+        Plan.of,
+        network=network,
+        layers=objective.layers,
+        share=settings.reach,
+        side=settings.window,
+        slack=settings.jitter,
     )
     picture = partial(_picture, source, region, patches, settings)
     work = _work(patches, planned, settings)

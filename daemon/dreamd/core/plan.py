@@ -55,11 +55,15 @@ class Plan:
         side: int,
         share: float = 1.0,
         offset: tuple[int, int] = (0, 0),
+        slack: int = 0,
     ) -> Plan:
-        """Windows of at most `side`², with a `share` of what layers see, the grid slid by `offset` pixels."""
+        """Windows of at most `side`², with a `share` of what layers see, the grid slid by `offset` pixels.
+
+        All windows for offsets up to `slack` are of a few sizes.
+        """
         seen = [network.layers[name] for name in layers]
         reach = Reach.of(seen, share)
-        canvas = Canvas.around(extent.size, offset, seen)
+        canvas = Canvas.around(extent.size, offset, seen, slack)
         origin = extent.area.top, extent.area.left
         weights = [canvas.weights(extent.mask[extent.area.index], origin, layer) for layer in seen]
         windows = canvas.plan(canvas.owned(list(zip(seen, weights, strict=True))), reach, side)

@@ -73,11 +73,18 @@ class Canvas:
     least: int = 1
 
     @classmethod
-    def around(cls, size: tuple[int, int], offset: tuple[int, int], layers: Sequence[Layer]) -> Canvas:
-        """The canvas of an image of `size` slid by `offset`, so large that each layer has an activation."""
+    def around(
+        cls, size: tuple[int, int], offset: tuple[int, int], layers: Sequence[Layer], slack: int = 0
+    ) -> Canvas:
+        """The canvas of an image of `size` slid by `offset`, so large that each layer has an activation.
+
+        It is as large as one slid by `slack`, if that is more: libraries prepare themselves for every new size.
+        """
         stride = math.lcm(*(layer.stride for layer in layers))
         least = max(-(-(layer.lost + 1) * layer.stride // stride) for layer in layers)
-        rows, columns = (max(least, -(-(side + slid) // stride)) for side, slid in zip(size, offset, strict=True))
+        rows, columns = (
+            max(least, -(-(side + max(slid, slack)) // stride)) for side, slid in zip(size, offset, strict=True)
+        )
         return cls(stride, rows, columns, offset, least)
 
     @property
