@@ -28,8 +28,8 @@ ENVIRONMENT = {
     # Whole pictures may go: between them the windows' activations leave holes that nothing else fits.
     "MALLOC_MMAP_THRESHOLD_": str(1 << 28),
     "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
-    # What oneDNN prepares for a convolution of one size is kept. A dream has windows of many, and the thousand that
-    # it keeps by itself are forgotten before they come again: half as long a step again.
+    # What oneDNN prepares for a convolution of one size is kept. A dream has windows of many, and the thousand
+    # that it keeps by itself are forgotten before they come again, which costs a third of a step.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "4096",
     # How long threads spin while they wait for each other: not at all costs a quarter of a step, for ever makes it
     # many times as long when somebody else, such as an editor, wants one of the cores.
