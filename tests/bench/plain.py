@@ -24,7 +24,7 @@ OCTAVES, SCALE, STEPS, STEP, JITTER = 4, 1.4, 10, 1.5 / 255, 32
 
 def main(picture: str, weights: str, result: str) -> None:
     """Dreams a picture."""
-    row = find_network("googlenet")
+    row, dice = find_network("googlenet"), random.Random(0)  # noqa: S311
     net = models.build(row).eval().requires_grad_(False)
     net.load_state_dict(torch.load(weights, weights_only=True), assign=True, strict=False)
     kept: list[Tensor] = []
@@ -38,7 +38,7 @@ def main(picture: str, weights: str, result: str) -> None:
         base = F.interpolate(source, size, mode="bilinear", antialias=True)
         image = base + F.interpolate(detail, size, mode="bilinear")
         for _ in range(STEPS):
-            shift = random.randint(-JITTER, JITTER), random.randint(-JITTER, JITTER)  # noqa: S311
+            shift = dice.randint(-JITTER, JITTER), dice.randint(-JITTER, JITTER)
             image = image.roll(shift, (2, 3)).requires_grad_()
             net((image - mean) / std)
             (gradient,) = torch.autograd.grad(kept.pop().square().sum() / 2, image)

@@ -153,6 +153,7 @@ def dream(
     work = _work(patches, planned, settings)
     done = value = 0.0
     for octave in range(settings.octaves):
+        give_back([patch.source for patch in patches])
         for patch in patches:
             patch.enter(octave)
         scales = _scales(network, objective, patches, [planned(patch.extent) for patch in patches])
