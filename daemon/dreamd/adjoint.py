@@ -294,8 +294,9 @@ class Author:
     def _operation(self, node: fx.Node, high: float | None) -> Operation | None:
         module = called(self._module, node)
         if isinstance(module, nn.Conv2d):
-            # Some of timm's convolutions compute with their weights first.
-            if type(module) not in (nn.Conv2d, SameConv2d):
+            # Some of timm's convolutions compute with their weights first, others do not pad with zeros.
+            zeros = module.padding_mode == "zeros" and not isinstance(module.padding, str)
+            if type(module) not in (nn.Conv2d, SameConv2d) or not zeros:
                 return None
             return Convolve(self._convolution(str(node.target), module), high)
         ceiling = _ceiling(node)

@@ -43,9 +43,7 @@ def padding(conv: nn.Conv2d, size: Sequence[int]) -> Padding:
     if isinstance(conv, SameConv2d):
         rows, columns = (same_padding(conv.kernel_size[0], conv.stride[0], side) for side in size)
         return rows, columns
-    if isinstance(conv.padding, str):
-        raise NotImplementedError(f"padding {conv.padding}")
-    rows, columns = ((zeros, zeros) for zeros in conv.padding)
+    rows, columns = ((int(zeros), int(zeros)) for zeros in conv.padding)
     return rows, columns
 
 
@@ -98,7 +96,7 @@ class Convolution:
         return self.conv.kernel_size == (1, 1) == self.conv.stride and self.conv.padding == (0, 0)
 
     @property
-    def _deep(self) -> bool:
+    def _depthwise(self) -> bool:
         """Whether each channel is convolved alone."""
         return self.conv.groups == self.conv.in_channels == self.conv.out_channels
 
@@ -163,17 +161,17 @@ class Convolution:
     @property
     def _in_phases(self) -> bool:
         conv = self.conv
-        return (self._deep or conv.groups == 1) and conv.dilation == (1, 1)
+        return (self._depthwise or conv.groups == 1) and conv.dilation == (1, 1)
 
     def _phases(self, gradient: Tensor, size: Sequence[int], zeros: Padding) -> Tensor | Phases:
         conv = self.conv
         if zeros not in self._backwards:
             taps = [_Taps.of(*each) for each in zip(conv.kernel_size, conv.stride, zeros, strict=True)]
             weight = self._weight.to(self.back_dtype)
-            self._backwards[zeros] = _apart(weight, taps) if self._deep else _stacked(weight, taps)
+            self._backwards[zeros] = _apart(weight, taps) if self._depthwise else _stacked(weight, taps)
         height, width = size
         down, right = conv.stride
-        if self._deep:
+        if self._depthwise:
             small: dict[tuple[int, int], _Small] = self._backwards[zeros]
             parts = {
                 (row, column): each.over(gradient, (-(-(height - row) // down), -(-(width - column) // right)))

@@ -10,7 +10,7 @@ import pytest
 
 from dreamwire.networks import NETWORKS
 from dreamwire.params import JOBS
-from gimp_desk import DIALOG, DREAM, KEY_OF, LOOKING, RUNNING, TITLES, Desk
+from gimp_desk import DIALOG, DREAM, ENDLESS, KEY_OF, LOOKING, RUNNING, TITLES, Desk
 from real_gimp import wait_for
 
 #: What a kind of job cannot do without, and what makes its preview quick.
@@ -111,6 +111,7 @@ def test_every_kind_of_job_has_a_dialog_that_shows_what_it_does_and_leaves_nothi
 
 def test_enlarging_opens_a_new_image_and_cancel_closes_it(desk: Desk) -> None:
     desk.gimp.eval(ASKED)
+    desk.remember("enlarge", **ENDLESS)
     desk.press(KEY_OF["enlarge"])
     dialog = desk.gimp.window_of(TITLES["enlarge"])
     desk.gimp.shot("enlarge", dialog)
