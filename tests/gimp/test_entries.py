@@ -120,7 +120,7 @@ def test_enlarging_opens_a_new_image_and_cancel_closes_it(desk: Desk) -> None:
     running = desk.gimp.window_of("^Enlarging$")
     desk.gimp.press("alt+c", window=running)
     desk.gone("^Enlarging$")
-    assert desk.ask("len(others())") == 0
+    wait_for(lambda: desk.ask("len(others())") == 0, "the enlarged image's end", lambda: desk.gimp.words)
     assert desk.shown == desk.before
 
 
