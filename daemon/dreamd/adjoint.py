@@ -53,6 +53,7 @@ class Gradient:
 
         def masked(gradient: Tensor, outputs: Tensor) -> Tensor:
             place = {"grad_input": gradient} if self.own else {}
+            outputs = outputs.to(gradient.dtype)
             found: Tensor
             if math.isinf(high):
                 found = torch.ops.aten.threshold_backward(gradient, outputs, 0, **place)
@@ -111,7 +112,7 @@ class Rectify:
         return y, y
 
     def adjoint(self, gradient: Gradient, kept: Any) -> Sequence[Gradient]:
-        return [Gradient(gradient.whole(), gradient.own).under(kept.to(gradient.whole().dtype), self.high)]
+        return [gradient.under(kept, self.high)]
 
 
 class Add:

@@ -23,7 +23,7 @@ from . import models, weights
 log = logging.getLogger(__name__)
 
 #: Side of the largest window where a job does not choose. Larger ones show fewer pixels twice.
-LARGEST_WINDOW = 1536
+LARGEST_WINDOW, LARGEST_ON_A_CARD = 1536, 2048
 #: Bytes that a pixel of a window takes on its way through a network, in float32; and the share of the machine's
 #: memory that a window may have.
 PIXEL, WINDOW_SHARE = 800, 1 / 4
@@ -78,7 +78,7 @@ def _convolve(dtype: torch.dtype) -> Tensor:
 def largest_window(device: torch.device) -> int:
     """The side of the largest window where a job does not choose: what fits the device with ease."""
     if device.type == "cuda":
-        return LARGEST_WINDOW
+        return LARGEST_ON_A_CARD
     side = math.isqrt(int(_memory() * WINDOW_SHARE / PIXEL))
     return min(max(side // SMALLEST_WINDOW, 1) * SMALLEST_WINDOW, LARGEST_WINDOW)
 

@@ -89,6 +89,7 @@ def test_a_window_on_a_processor_is_as_large_as_memory_allows(
 ) -> None:
     monkeypatch.setattr(devices, "_memory", lambda: gigabytes << 30)
     assert devices.largest_window(CPU) == side
+    assert devices.largest_window(torch.device("cuda")) == 2048
 
 
 def test_the_ladder_halves_the_window_then_takes_the_processor_then_gives_up(

@@ -194,7 +194,7 @@ PARAMS: Mapping[str, Param] = _table(
         "quality", "choice", "normal", "Quality",
         "What time is spent on: fewer and larger steps are quicker, more and smaller ones softer.",
         choices={
-            "draft": "a third of the time: grainy, with the same forms",
+            "draft": "a third of the time: grainy, with similar forms",
             "normal": "as many steps as are asked for",
             "fine": "twice the time: soft fur, gentle colours",
         },
