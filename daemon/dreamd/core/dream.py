@@ -10,6 +10,7 @@ mask over the result himself wants it not `blended`: then every mask above 0 cou
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -84,6 +85,10 @@ class Patch:
         sizes = octave_sizes(self.box.height, self.box.width, settings.octaves, settings.octave_scale)
         self.extents = [Extent.around(resize_mask(self.mask, size), margin) for size in sizes]
         self._base = self.image = self.source
+        #: Whether nothing of the source is darker than black or brighter than white.
+        self._ordinary = all(
+            float(part.min()) >= 0 and float(part.max()) <= 1 for (part,) in portions(self.source)
+        )
 
     def enter(self, octave: int) -> None:
         """Moves on to an octave (0 is the coarsest) and carries the detail along."""
@@ -117,14 +122,20 @@ class Patch:
         Before, a share of the detail is blurred. The image stays between black and white, and where the source
         lies beyond them, within the source.
         """
-        area, inside = self.extent.area, self.extent.support.mask
+        area, support = self.extent.area, self.extent.support
         for image, base, step in portions(self.image[area.index], self._base[area.index], change):
             if blur:
                 detail = image - base
-                image.addcmul_(expand(reduce(detail), detail.shape[-2:]).sub_(detail), inside, value=blur)
-            image.addcmul_(step, inside)
-            torch.minimum(image, base.clamp(min=1), out=image)
-            torch.maximum(image, base.clamp(max=0), out=image)
+                image.addcmul_(expand(reduce(detail), detail.shape[-2:]).sub_(detail), support.mask, value=blur)
+            if support.everywhere:
+                image.add_(step)
+            else:
+                image.addcmul_(step, support.mask)
+            if self._ordinary:
+                image.clamp_(0, 1)
+            else:
+                torch.minimum(image, base.clamp(min=1), out=image)
+                torch.maximum(image, base.clamp(max=0), out=image)
 
 
 def dream(
@@ -141,13 +152,16 @@ def dream(
     mask, region = region_of(mask)
     dice = random.Random(settings.seed)  # noqa: S311 - repeatable on purpose
     patches = [Patch(source, mask, piece, settings) for piece in pieces(mask > 0, settings.context)]
+    # Slid by a whole cell the network's grid would lie as before, and more would have to be shown.
+    stride = math.lcm(*(network.layers[name].stride for name in objective.layers))
+    slide = min(settings.jitter, stride - 1)
     planned = partial(
         Plan.of,
         network=network,
         layers=objective.layers,
         share=settings.reach,
         side=settings.window,
-        slack=settings.jitter,
+        slack=slide,
     )
     picture = partial(_picture, source, region, patches, settings)
     work = _work(patches, planned, settings)
@@ -160,7 +174,7 @@ def dream(
         first: list[float] = []
         steps, size = settings.pace(octave)
         for step in range(steps):
-            offset = (dice.randint(0, settings.jitter), dice.randint(0, settings.jitter))
+            offset = (dice.randint(0, slide), dice.randint(0, slide))
             plans = [planned(patch.extent, offset=offset) for patch in patches]
             gradients = [torch.zeros_like(patch.image[patch.extent.area.index]) for patch in patches]
             windows, totals = sum(len(each.windows) for each in plans), [0.0] * len(objective.terms)
