@@ -26,6 +26,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .convolutions import Convolution, Phases, SameConv2d
+from .pooling import MaxPool
 
 #: What reads activations of a smaller stride than this is computed in float32, whatever the network's type.
 EXACT_BELOW = 4
@@ -136,6 +137,20 @@ class Concatenate:
     def adjoint(self, gradient: Gradient, kept: Any) -> Sequence[Gradient]:
         # Parts of one memory; and a convolution is quicker with one of its own.
         return [Gradient(part, own=False) for part in torch.split(gradient.whole(), kept, 1)]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Max pooling."""
+
+    pool: MaxPool
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Any]:
+        (x,) = inputs
+        return self.pool.forward(x)
+
+    def adjoint(self, gradient: Gradient, kept: Any) -> Sequence[Gradient]:
+        return [Gradient(self.pool.back(gradient.whole(), kept))]
 
 
 @dataclass(frozen=True)
@@ -309,9 +324,11 @@ class Author:
             return Concatenate()
         if isinstance(module, nn.BatchNorm2d):
             return Derive(lambda x: module(x.to(module.weight.dtype)))
-        if node.target in _POOLS:
-            pool: Any = node.target
-            return Derive(lambda x: pool(x, *node.args[1:], **node.kwargs))
+        if node.target is F.max_pool2d:
+            return Pool(MaxPool.of(node))
+        if node.target is F.avg_pool2d:
+            average: Any = node.target
+            return Derive(lambda x: average(x, *node.args[1:], **node.kwargs))
         return None
 
     def _convolution(self, name: str, module: nn.Conv2d) -> Convolution:

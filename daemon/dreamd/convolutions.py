@@ -68,7 +68,7 @@ class Phases:
     def joined(self) -> Tensor:
         """The picture."""
         first = self.parts[0, 0]
-        picture = _empty((1, first.shape[1], *self.size), first)
+        picture = empty((1, first.shape[1], *self.size), first)
         for phase, part in self.parts.items():
             picture[self.where(phase)] = part
         return picture
@@ -82,7 +82,7 @@ class Convolution:
         self._weight = conv.weight.detach()
         self._bias = None if conv.bias is None else conv.bias.detach()
         self.back_dtype = back_dtype
-        self._forwards: dict[Padding, Tensor] = {}
+        self._forwards: dict[Padding, Kernel] = {}
         self._backwards: dict[Padding, Any] = {}
 
     @property
@@ -104,17 +104,12 @@ class Convolution:
         """The convolution of `x (1, C, H, W)`; with `high` between 0 and that, which may be infinite."""
         zeros = padding(self.conv, x.shape[-2:])
         if zeros not in self._forwards:
-            self._forwards[zeros] = packed(_symmetric(self._weight, zeros))
-        weight, conv = self._forwards[zeros], self.conv
-        (_, below), (_, right) = zeros
-        if high is not None and _fuses(x.device.type, x.dtype):
-            name, bounds = ("relu", []) if math.isinf(high) else ("hardtanh", [0.0, high])
-            rectified: Tensor = torch.ops.mkldnn._convolution_pointwise(
-                x, weight, self._bias, [below, right], conv.stride, conv.dilation, conv.groups, name, bounds, ""
+            weight, conv = _symmetric(self._weight, zeros), self.conv
+            (_, below), (_, right) = zeros
+            self._forwards[zeros] = Kernel(
+                weight, self._bias, conv.stride, (below, right), conv.dilation, conv.groups
             )
-            return rectified
-        y = F.conv2d(x, weight, self._bias, conv.stride, (below, right), conv.dilation, conv.groups)
-        return y if high is None else y.clamp_(0, high)
+        return self._forwards[zeros].over(x, high)
 
     def back(self, gradient: Tensor, size: Sequence[int]) -> Tensor | Phases:
         """The gradient to an input whose sides are `size`, of that to the output."""
@@ -134,13 +129,14 @@ class Convolution:
         """The way back without a stride."""
         conv = self.conv
         if zeros not in self._backwards:
-            self._backwards[zeros] = packed(_turned(conv, _symmetric(self._weight, zeros)).to(self.back_dtype))
-        weight = self._backwards[zeros]
-        reach = [
-            (kernel - 1) * gap - behind
-            for kernel, gap, (_, behind) in zip(weight.shape[2:], conv.dilation, zeros, strict=True)
-        ]
-        return F.conv2d(gradient, weight, None, 1, reach, conv.dilation, conv.groups)
+            weight = _turned(conv, _symmetric(self._weight, zeros)).to(self.back_dtype)
+            reach = [
+                (kernel - 1) * gap - behind
+                for kernel, gap, (_, behind) in zip(weight.shape[2:], conv.dilation, zeros, strict=True)
+            ]
+            self._backwards[zeros] = Kernel(weight, None, (1, 1), reach, conv.dilation, conv.groups)
+        turned: Kernel = self._backwards[zeros]
+        return turned.over(gradient)
 
     def _back(self, gradient: Tensor, size: Sequence[int], zeros: Padding) -> Tensor:
         """The same by torch: on a card, and for the rarest kinds of convolution."""
@@ -148,9 +144,7 @@ class Convolution:
             self._backwards[zeros] = packed(_symmetric(self._weight, zeros).to(self.back_dtype))
         conv, weight, (_, below), (_, right) = self.conv, self._backwards[zeros], *zeros
         shape = (1, conv.in_channels, *size)
-        like = gradient.new_empty(shape).contiguous(
-            memory_format=torch.channels_last
-        )  # only its shape is asked for
+        like = empty(shape, gradient)  # only its shape is asked for
         found: Tensor
         found, _, _ = torch.ops.aten.convolution_backward(
             gradient, like, weight, None, conv.stride, (below, right), conv.dilation, False, (0, 0), conv.groups,
@@ -184,15 +178,64 @@ class Convolution:
         return each.reshape(1, conv.in_channels, rows * down, columns * right)[..., :height, :width]
 
 
+class Kernel:
+    """A convolution with weights that never change, made ready for the library that computes it."""
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Sequence[int],
+        zeros: Sequence[int],
+        dilation: Sequence[int],
+        groups: int,
+    ) -> None:
+        self._weight, self._bias = packed(weight), bias
+        self._how = list(zeros), list(stride), list(dilation), groups
+        self._ready = False
+
+    def over(self, x: Tensor, high: float | None = None) -> Tensor:
+        """The convolution of `x (1, C, H, W)`; with `high` between 0 and that, which may be infinite."""
+        zeros, stride, dilation, groups = self._how
+        if not _onednn(x.device.type, x.dtype):
+            y = F.conv2d(x, self._weight, self._bias, stride, zeros, dilation, groups)
+            return y if high is None else y.clamp_(0, high)
+        if not self._ready:
+            self._weight, self._ready = _reordered(self._weight, *self._how, x.shape), True
+        name, bounds = _rectifier(high)
+        found: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, self._weight, self._bias, zeros, stride, dilation, groups, name, bounds, ""
+        )
+        return found
+
+
+def _rectifier(high: float | None) -> tuple[str, list[float]]:
+    """What oneDNN calls a rectifier between 0 and `high`, and what it is told of it."""
+    if high is None:
+        return "none", []
+    return ("relu", []) if math.isinf(high) else ("hardtanh", [0.0, high])
+
+
+def _reordered(
+    weight: Tensor, zeros: list[int], stride: list[int], dilation: list[int], groups: int, size: Sequence[int]
+) -> Tensor:
+    """A weight in the order in which oneDNN reads it for an input of `size`; it would do that at every call."""
+    found: Tensor = torch.ops.aten.mkldnn_reorder_conv2d_weight(
+        weight.to_mkldnn(), zeros, stride, dilation, groups, list(size)
+    )
+    return found
+
+
 @functools.cache
-def _fuses(device: str, dtype: torch.dtype) -> bool:
-    """Whether this torch has oneDNN's convolution with a rectifier inside."""
+def _onednn(device: str, dtype: torch.dtype) -> bool:
+    """Whether this torch has oneDNN's convolution with a rectifier inside, and weights in its own order."""
     if device != "cpu":
         return False
     x = torch.ones(1, 1, 1, 1, dtype=dtype)
     try:
+        weight = _reordered(x, [0, 0], [1, 1], [1, 1], 1, x.shape)
         y = torch.ops.mkldnn._convolution_pointwise(
-            x, x, None, [0, 0], [1, 1], [1, 1], 1, "hardtanh", [0.0, 0.5], ""
+            x, weight, None, [0, 0], [1, 1], [1, 1], 1, *_rectifier(0.5), ""
         )
     except (AttributeError, RuntimeError):
         return False
@@ -204,7 +247,8 @@ def packed(weight: Tensor) -> Tensor:
     return weight.contiguous(memory_format=torch.channels_last)
 
 
-def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
+def empty(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Memory for pictures of a shape, with the channels of a pixel side by side."""
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
@@ -245,23 +289,20 @@ class _Taps:
 class _Small:
     """A convolution without stride: `skip` outputs of it come before the first that is wanted."""
 
-    weight: Tensor
-    zeros: tuple[int, int]
+    kernel: Kernel
     skip: tuple[int, int]
-    groups: int
 
     @classmethod
     def of(cls, ends: Sequence[tuple[int, int]], weight: Tensor, groups: int) -> _Small:
         """One that sees the outputs from `q + least` to `q + most` of each axis."""
         zeros = [max(-least, most, 0) for least, most in ends]
         skip = [side + least for side, (least, _) in zip(zeros, ends, strict=True)]
-        return cls(packed(weight), (zeros[0], zeros[1]), (skip[0], skip[1]), groups)
+        return cls(Kernel(weight, None, (1, 1), zeros, (1, 1), groups), (skip[0], skip[1]))
 
     def over(self, gradient: Tensor, size: tuple[int, int]) -> Tensor:
         """The outputs of `size` that are wanted; 0 where the gradient does not reach."""
         (top, left), (height, width) = self.skip, size
-        found = F.conv2d(gradient, self.weight, None, 1, self.zeros, 1, self.groups)
-        found = found[..., top : top + height, left : left + width]
+        found = self.kernel.over(gradient)[..., top : top + height, left : left + width]
         below, right = height - found.shape[-2], width - found.shape[-1]
         # Pixels at the end that a stride has left out.
         return F.pad(found, (0, right, 0, below)) if below or right else found

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dreamd import models, weights
 from dreamd.adjoint import Author
 from dreamd.convolutions import Convolution, Phases, SameConv2d, padding
+from dreamd.pooling import MaxPool
 from dreamd.sample import cloudscape
 from dreamwire.networks import NETWORKS, Network
 
@@ -119,6 +121,38 @@ def test_a_convolution_goes_back_as_autograd_says(conv: nn.Conv2d) -> None:
         gradient = torch.randn_like(y)
         (expected,) = torch.autograd.grad(y, x, gradient)
         assert near(back(conv, gradient, size), expected), size
+
+
+POOLS = {
+    "inception's branch": MaxPool((3, 3), (1, 1), (1, 1), (1, 1), ceil=True),
+    "googlenet's": MaxPool((3, 3), (2, 2), (0, 0), (1, 1), ceil=True),
+    "resnet's": MaxPool((3, 3), (2, 2), (1, 1), (1, 1), ceil=False),
+    "vgg's": MaxPool((2, 2), (2, 2), (0, 0), (1, 1), ceil=False),
+    "with gaps between its windows": MaxPool((2, 2), (3, 3), (0, 0), (1, 1), ceil=False),
+    "dilated and oblong": MaxPool((3, 2), (1, 2), (1, 0), (2, 1), ceil=True),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+@pytest.mark.parametrize("size", [(24, 18), (13, 9), (5, 7)], ids=str)
+@pytest.mark.parametrize("name", POOLS)
+def test_a_pool_goes_back_as_autograd_says_in_however_many_strips(
+    name: str, size: tuple[int, int], threads: int
+) -> None:
+    pool, usual = POOLS[name], torch.get_num_threads()
+    # Few values, so that many are the largest of their window together.
+    pixels = torch.randint(-3, 3, (1, 4, *size)).double().contiguous(memory_format=torch.channels_last)
+    pixels.requires_grad_()
+    expected = F.max_pool2d(pixels, pool.kernel, pool.stride, pool.zeros, pool.dilation, pool.ceil)
+    wanted = torch.randn_like(expected)
+    (gradient,) = torch.autograd.grad(expected, pixels, wanted)
+    try:
+        torch.set_num_threads(threads)
+        found, kept = pool.forward(pixels.detach())
+        assert torch.equal(found, expected)
+        assert near(pool.back(wanted, kept), gradient)
+    finally:
+        torch.set_num_threads(usual)
 
 
 def test_uneven_padding_is_one_zero_more_behind() -> None:
