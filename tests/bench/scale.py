@@ -1,6 +1,7 @@
 """How time and memory grow with the region: `.venv/bin/python -m tests.bench.scale`, a quarter of an hour.
 
-A warm daemon dreams noise with the default parameters, but fewer steps, since all are alike. Judges nothing.
+A warm daemon dreams noise with the default parameters, whole pictures with fewer steps, since all are alike.
+Judges nothing; `docs/chart.py` draws what it has found.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ def main() -> None:
     wanted = parser.parse_args()
     with daemon.serving(wanted.device) as (client, _):
         report = {
+            "steps": wanted.steps,
             "sizes": list(_sizes(client, wanted.largest, wanted.steps)),
-            "regions": list(_regions(client, PICTURE, wanted.steps)),
+            "regions": list(_regions(client, PICTURE)),
         }
     if wanted.json:
         wanted.json.write_text(json.dumps(report, indent=1) + "\n")
@@ -65,17 +67,16 @@ def _sizes(client: Client, largest: float, steps: int) -> Iterator[dict[str, Any
         yield row
 
 
-def _regions(client: Client, size: tuple[int, int], steps: int) -> Iterator[dict[str, Any]]:
+def _regions(client: Client, size: tuple[int, int]) -> Iterator[dict[str, Any]]:
     print(f"\nA square region of a picture of {size[0]}x{size[1]}, against all of it")
     _line("share", "context", "s", "%")
-    _, done = _dreamt(client, size, None, {"steps": steps})
+    _, done = _dreamt(client, size, None, {})
     whole = done.info["seconds"]["dream"]
     for share in SHARES:
         for context in ("exact", "fast"):
             # Twice, since libraries prepare themselves for every new size of window.
             seconds = min(
-                _dreamt(client, size, share, {"steps": steps, "context": context})[1].info["seconds"]["dream"]
-                for _ in range(2)
+                _dreamt(client, size, share, {"context": context})[1].info["seconds"]["dream"] for _ in range(2)
             )
             _line(f"{share:.0%}", context, f"{seconds:.2f}", f"{100 * seconds / whole:.1f}")
             yield {"share": share, "context": context, "dream_s": seconds, "whole_s": whole}
