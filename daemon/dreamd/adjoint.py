@@ -14,9 +14,10 @@ Autograd is the oracle: `tests/daemon/test_adjoint.py` compares the two for ever
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,7 +26,7 @@ from torch import Tensor, fx, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from .convolutions import Convolution, Phases, SameConv2d
+from .convolutions import Convolution, Phases, SameConv2d, is_pointwise, together
 from .pooling import MaxPool
 
 #: What reads activations of a smaller stride than this is computed in float32, whatever the network's type.
@@ -33,17 +34,45 @@ EXACT_BELOW = 4
 
 
 @dataclass(frozen=True)
+class Channels:
+    """A picture `(n, C, h, w)` of which some channels are known, by the first of them; the others are 0."""
+
+    parts: Mapping[int, Tensor]
+    count: int
+
+    def each(self, change: Callable[[slice, Tensor], Tensor]) -> Channels:
+        """With every part changed, which is told its channels."""
+        changed = {first: change(slice(first, first + part.shape[1]), part) for first, part in self.parts.items()}
+        return Channels(changed, self.count)
+
+    def with_those_of(self, other: Channels) -> Channels:
+        """Those of both, which have none in common."""
+        return Channels({**self.parts, **other.parts}, self.count)
+
+    def joined(self) -> Tensor:
+        """The picture."""
+        parts, end = [], 0
+        for first, part in sorted(self.parts.items(), key=operator.itemgetter(0)):
+            parts += [part.new_zeros(1, 1, 1, 1).expand(-1, first - end, *part.shape[2:]), part]
+            end = first + part.shape[1]
+        parts.append(part.new_zeros(1, 1, 1, 1).expand(-1, self.count - end, *part.shape[2:]))
+        return torch.cat([each for each in parts if each.shape[1]], 1)
+
+
+@dataclass(frozen=True)
 class Gradient:
     """A gradient on its way back; `own` where nobody else needs its memory, so that it may be changed in place."""
 
-    value: Tensor | Phases
+    value: Tensor | Phases | Channels
     own: bool = True
 
     def whole(self) -> Tensor:
-        return self.value.joined() if isinstance(self.value, Phases) else self.value
+        return self.value if isinstance(self.value, Tensor) else self.value.joined()
 
     def plus(self, other: Gradient) -> Gradient:
         """The sum, in the memory of one that may be changed."""
+        if isinstance(self.value, Channels) and isinstance(other.value, Channels):
+            return Gradient(self.value.with_those_of(other.value), self.own and other.own)
         mine, others = self.whole(), other.whole()
         if self.own:
             return Gradient(mine.add_(others))
@@ -65,6 +94,8 @@ class Gradient:
         if isinstance(self.value, Phases):
             phases = self.value
             return Gradient(phases.each(lambda phase, part: masked(part, outputs[phases.where(phase)])))
+        if isinstance(self.value, Channels):
+            return Gradient(self.value.each(lambda which, part: masked(part, outputs[:, which])))
         return Gradient(masked(self.value, outputs))
 
 
@@ -95,10 +126,25 @@ class Convolve:
         if self.high is not None:
             gradient = gradient.under(outputs, self.high)
         convolution = self.convolution
-        if isinstance(gradient.value, Phases) and convolution.pointwise:
+        if isinstance(gradient.value, Phases) and is_pointwise(convolution.conv):
             # Fewer channels have to be put together behind it than before.
             return [Gradient(gradient.value.each(lambda _, part: convolution.back_pointwise(part)).joined())]
         return [Gradient(convolution.back(gradient.whole(), size))]
+
+
+@dataclass(frozen=True)
+class Take:
+    """Some channels of the `count` that its input has."""
+
+    which: slice
+    count: int
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Any]:
+        (x,) = inputs
+        return x[:, self.which], None
+
+    def adjoint(self, gradient: Gradient, kept: Any) -> Sequence[Gradient]:
+        return [Gradient(Channels({self.which.start: gradient.whole()}, self.count), gradient.own)]
 
 
 @dataclass(frozen=True)
@@ -283,22 +329,24 @@ class Author:
         needed = needs(self._module.graph, wanted)
         numbers: dict[fx.Node, int] = {}
         made: list[tuple[Operation, tuple[int, ...], int]] = []
+
+        def make(operation: Operation, *inputs: int) -> int:
+            made.append((operation, inputs, len(made) + 1))
+            return len(made)
+
         for node in needed:
             if node.op == "placeholder" or node in numbers:
                 numbers.setdefault(node, 0)
                 continue
-            inputs = tuple(numbers[source] for source in node.all_input_nodes)
-            # A rectifier that alone follows a convolution is computed with it.
-            (last,) = node.users if len(node.users) == 1 and node not in wanted else (node,)
-            high = _ceiling(last) if last in needed and isinstance(called(self._module, node), nn.Conv2d) else None
-            operation = self._operation(node, high)
+            inputs = [numbers[source] for source in node.all_input_nodes]
+            group = self._group(node, needed, wanted)
+            operation = self._operation(group)
             if operation is None:
                 return None
-            number = len(made) + 1
-            numbers[node] = number
-            if high is not None:
-                numbers[last] = number
-            made.append((operation, inputs, number))
+            number = make(operation, *inputs)
+            takes = self._takes(group) if len(group) > 1 else [None]
+            for each, take in zip(group, takes, strict=True):
+                numbers[each.node] = numbers[each.last] = make(take, number) if take else number
         outputs = [numbers[node] for node in wanted]
         last_use = {number: step for step, (_, inputs, _) in enumerate(made) for number in inputs}
         steps = [
@@ -307,14 +355,44 @@ class Author:
         ]
         return Passes(steps, outputs)
 
-    def _operation(self, node: fx.Node, high: float | None) -> Operation | None:
+    def _group(self, node: fx.Node, needed: Container[fx.Node], wanted: Container[fx.Node]) -> list[_Rectified]:
+        """A node, with all others that are computed with it at once: pointwise convolutions of the same input."""
+        first = self._rectified(node, needed, wanted)
+        if not self._pointwise(node):
+            return [first]
+        (source,) = node.all_input_nodes
+        others = [self._rectified(user, needed, wanted) for user in source.users if user in needed]
+        return [each for each in others if self._pointwise(each.node) and each.high == first.high]
+
+    def _rectified(self, node: fx.Node, needed: Container[fx.Node], wanted: Container[fx.Node]) -> _Rectified:
+        if isinstance(called(self._module, node), nn.Conv2d) and len(node.users) == 1 and node not in wanted:
+            (user,) = node.users
+            high = _ceiling(user)
+            if high is not None and user in needed:
+                return _Rectified(node, user, high)
+        return _Rectified(node, node, None)
+
+    def _pointwise(self, node: fx.Node) -> bool:
+        module = called(self._module, node)
+        if not isinstance(module, nn.Conv2d) or type(module) is not nn.Conv2d:
+            return False
+        return is_pointwise(module) and module.groups == 1 and module.bias is not None
+
+    def _takes(self, group: Sequence[_Rectified]) -> list[Take]:
+        """What is each one's of the channels of a group."""
+        modules: list[Any] = [called(self._module, each.node) for each in group]
+        ends = list(itertools.accumulate((module.out_channels for module in modules), initial=0))
+        return [Take(slice(first, last), ends[-1]) for first, last in itertools.pairwise(ends)]
+
+    def _operation(self, group: Sequence[_Rectified]) -> Operation | None:
+        node, high = group[0].node, group[0].high
         module = called(self._module, node)
         if isinstance(module, nn.Conv2d):
             # Some of timm's convolutions compute with their weights first, others do not pad with zeros.
             zeros = module.padding_mode == "zeros" and not isinstance(module.padding, str)
             if type(module) not in (nn.Conv2d, SameConv2d) or not zeros:
                 return None
-            return Convolve(self._convolution(str(node.target), module), high)
+            return Convolve(self._convolution([str(each.node.target) for each in group]), high)
         ceiling = _ceiling(node)
         if ceiling is not None:
             return Rectify(ceiling)
@@ -331,10 +409,24 @@ class Author:
             return Derive(lambda x: average(x, *node.args[1:], **node.kwargs))
         return None
 
-    def _convolution(self, name: str, module: nn.Conv2d) -> Convolution:
+    def _convolution(self, names: Sequence[str]) -> Convolution:
+        """Of the module of a name, or of the pointwise ones of several with their channels behind each other."""
+        name = " ".join(names)
         if name not in self._convolutions:
-            self._convolutions[name] = Convolution(module, self._dtype)
+            modules: list[Any] = [self._module.get_submodule(each) for each in names]
+            self._convolutions[name] = Convolution(
+                modules[0] if len(modules) == 1 else together(modules), self._dtype
+            )
         return self._convolutions[name]
+
+
+@dataclass(frozen=True)
+class _Rectified:
+    """A node and, if `high` is given, the rectifier up to that which alone follows it: `last`, else the node."""
+
+    node: fx.Node
+    last: fx.Node
+    high: float | None
 
 
 _POOLS = (F.max_pool2d, F.avg_pool2d)

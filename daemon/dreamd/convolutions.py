@@ -47,6 +47,21 @@ def padding(conv: nn.Conv2d, size: Sequence[int]) -> Padding:
     return rows, columns
 
 
+def is_pointwise(conv: nn.Conv2d) -> bool:
+    """Whether each pixel of the output is made of the same pixel of the input alone."""
+    return conv.kernel_size == (1, 1) == conv.stride and conv.padding == (0, 0)
+
+
+def together(convs: Sequence[nn.Conv2d]) -> nn.Conv2d:
+    """One pointwise convolution for several of the same input, which has their outputs' channels in a row."""
+    with torch.device("meta"):
+        all_of_them = nn.Conv2d(convs[0].in_channels, sum(conv.out_channels for conv in convs), 1)
+    for name in ("weight", "bias"):
+        each = torch.cat([getattr(conv, name).detach() for conv in convs])
+        setattr(all_of_them, name, nn.Parameter(each, requires_grad=False))
+    return all_of_them
+
+
 @dataclass(frozen=True)
 class Phases:
     """A picture `(1, C, H, W)` of `size` in parts: of part (r, c) are the pixels [r::stride, c::stride]."""
@@ -89,11 +104,6 @@ class Convolution:
     def dtype(self) -> torch.dtype:
         """What the input has to be."""
         return self._weight.dtype
-
-    @property
-    def pointwise(self) -> bool:
-        """Whether each pixel of the output is made of the same pixel of the input alone."""
-        return self.conv.kernel_size == (1, 1) == self.conv.stride and self.conv.padding == (0, 0)
 
     @property
     def _depthwise(self) -> bool:
