@@ -176,7 +176,7 @@ class Passes:
     outputs: Sequence[int]
 
     def forward(self, x: Tensor, *, keep: bool = True) -> tuple[list[Tensor], list[Any]]:
-        """The outputs for `x (1, 3, H, W)` in the network's own scale, and if wanted the tape for `backward`."""
+        """The outputs for `x (n, 3, H, W)` in the network's own scale, and if wanted the tape for `backward`."""
         values, tape = {0: x}, []
         for step in self.steps:
             output, kept = step.operation.forward(*(values[number] for number in step.inputs))
