@@ -31,6 +31,10 @@ PROGRESS_EVERY = 0.1
 PREVIEWS_SHARE = 0.04
 
 
+#: A preview; None while it is on its way from the device.
+_Picture = Callable[[], PreviewIs | None]
+
+
 class JobCancelledError(Exception):
     """The client does not want the job any more."""
 
@@ -142,7 +146,7 @@ class Run:
     def _follow(self, dream: Iterator[Progress], alpha: Tensor | None) -> Progress:
         """Runs a dream to its end or until stopped, telling the client how far it is; where it came to."""
         preview = self._submit.preview
-        picture: Callable[[], PreviewIs | None] | None = None
+        picture: _Picture | None = None
         started = shown = time.monotonic()
         told = taken = 0.0
         for progress in dream:
@@ -153,17 +157,22 @@ class Run:
             if now - told >= PROGRESS_EVERY:
                 told = now
                 self._channel.send(self._progress(progress, now - started))
-            if preview and progress.window == progress.windows and progress.fraction < 1:
+            picture = self._passed_on(picture)
+            if preview and not picture and progress.window == progress.windows and progress.fraction < 1:
                 # The first picture comes at once, the others in their time.
                 first = progress.octave == progress.step == 1
                 if first or now - shown >= max(preview.interval_ms / 1000, taken / PREVIEWS_SHARE):
-                    picture = self._preview(progress, alpha, preview.max_side)
+                    picture = self._passed_on(self._preview(progress, alpha, preview.max_side))
                     shown = time.monotonic()
                     taken = shown - now
-            if picture and (message := picture()):
-                self._channel.send(message)
-                picture = None
         return progress
+
+    def _passed_on(self, picture: _Picture | None) -> _Picture | None:
+        """Sends a preview if it is here; one that is still on its way is returned."""
+        message = picture() if picture else None
+        if message:
+            self._channel.send(message)
+        return None if message else picture
 
     def _progress(self, progress: Progress, elapsed: float) -> ProgressIs:
         return ProgressIs(
@@ -178,7 +187,7 @@ class Run:
             value=progress.value if math.isfinite(progress.value) else 0.0,
         )
 
-    def _preview(self, progress: Progress, alpha: Tensor | None, max_side: int) -> Callable[[], PreviewIs | None]:
+    def _preview(self, progress: Progress, alpha: Tensor | None, max_side: int) -> _Picture:
         """The region as it is, in 8 bit, no side longer than `max_side`; None while it is not here yet."""
         colour, region = progress.picture(), progress.region
         pixels = colour if alpha is None else torch.cat([colour, alpha[region.index]])
