@@ -35,7 +35,7 @@ EXACT_BELOW = 4
 
 @dataclass(frozen=True)
 class Channels:
-    """A picture `(n, C, h, w)` of which some channels are known, by the first of them; the others are 0."""
+    """Pictures `(n, C, h, w)` of which some channels are known, by the first of them; the others are 0."""
 
     parts: Mapping[int, Tensor]
     count: int
@@ -50,13 +50,17 @@ class Channels:
         return Channels({**self.parts, **other.parts}, self.count)
 
     def joined(self) -> Tensor:
-        """The picture."""
-        parts, end = [], 0
+        """The pictures."""
+
+        def gap(part: Tensor, channels: int) -> list[Tensor]:
+            count, _, *size = part.shape
+            return [part.new_zeros(()).expand(count, channels, *size)] if channels else []
+
+        parts, end = list[Tensor](), 0
         for first, part in sorted(self.parts.items(), key=operator.itemgetter(0)):
-            parts += [part.new_zeros(1, 1, 1, 1).expand(-1, first - end, *part.shape[2:]), part]
+            parts += [*gap(part, first - end), part]
             end = first + part.shape[1]
-        parts.append(part.new_zeros(1, 1, 1, 1).expand(-1, self.count - end, *part.shape[2:]))
-        return torch.cat([each for each in parts if each.shape[1]], 1)
+        return torch.cat([*parts, *gap(part, self.count - end)], 1)
 
 
 @dataclass(frozen=True)
@@ -237,7 +241,7 @@ class Passes:
     outputs: Sequence[int]
 
     def forward(self, x: Tensor, *, keep: bool = True) -> tuple[list[Tensor], list[Any]]:
-        """The outputs for `x (1, 3, H, W)` in the network's own scale, and if wanted the tape for `backward`."""
+        """The outputs for `x (n, 3, H, W)` in the network's own scale, and if wanted the tape for `backward`."""
         values, tape = {0: x}, []
         for step in self.steps:
             output, kept = step.operation.forward(*(values[number] for number in step.inputs))

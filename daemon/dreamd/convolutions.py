@@ -64,7 +64,7 @@ def together(convs: Sequence[nn.Conv2d]) -> nn.Conv2d:
 
 @dataclass(frozen=True)
 class Phases:
-    """A picture `(1, C, H, W)` of `size` in parts: of part (r, c) are the pixels [r::stride, c::stride]."""
+    """Pictures `(n, C, H, W)` of `size` in parts: of part (r, c) are the pixels [r::stride, c::stride]."""
 
     parts: Mapping[tuple[int, int], Tensor]
     stride: tuple[int, int]
@@ -81,9 +81,9 @@ class Phases:
         return Phases(changed, self.stride, self.size)
 
     def joined(self) -> Tensor:
-        """The picture."""
+        """The pictures."""
         first = self.parts[0, 0]
-        picture = empty((1, first.shape[1], *self.size), first)
+        picture = empty((*first.shape[:2], *self.size), first)
         for phase, part in self.parts.items():
             picture[self.where(phase)] = part
         return picture
@@ -111,7 +111,7 @@ class Convolution:
         return self.conv.groups == self.conv.in_channels == self.conv.out_channels
 
     def forward(self, x: Tensor, high: float | None) -> Tensor:
-        """The convolution of `x (1, C, H, W)`; with `high` between 0 and that, which may be infinite."""
+        """The convolution of `x (n, C, H, W)`; with `high` between 0 and that, which may be infinite."""
         zeros = padding(self.conv, x.shape[-2:])
         if zeros not in self._forwards:
             weight, conv = _symmetric(self._weight, zeros), self.conv
@@ -153,8 +153,8 @@ class Convolution:
         if zeros not in self._backwards:
             self._backwards[zeros] = packed(_symmetric(self._weight, zeros).to(self.back_dtype))
         conv, weight, (_, below), (_, right) = self.conv, self._backwards[zeros], *zeros
-        shape = (1, conv.in_channels, *size)
-        like = empty(shape, gradient)  # only its shape is asked for
+        # Only its shape is asked for.
+        like = empty((gradient.shape[0], conv.in_channels, *size), gradient)
         found: Tensor
         found, _, _ = torch.ops.aten.convolution_backward(
             gradient, like, weight, None, conv.stride, (below, right), conv.dilation, False, (0, 0), conv.groups,
@@ -184,8 +184,8 @@ class Convolution:
             return Phases(parts, (down, right), (height, width))
         rows, columns = -(-height // down), -(-width // right)
         stacked: Tensor = self._backwards[zeros].over(gradient, (rows, columns))
-        each = stacked.reshape(1, conv.in_channels, down, right, rows, columns).permute(0, 1, 4, 2, 5, 3)
-        return each.reshape(1, conv.in_channels, rows * down, columns * right)[..., :height, :width]
+        each = stacked.reshape(-1, conv.in_channels, down, right, rows, columns).permute(0, 1, 4, 2, 5, 3)
+        return each.reshape(-1, conv.in_channels, rows * down, columns * right)[..., :height, :width]
 
 
 class Kernel:
@@ -205,7 +205,7 @@ class Kernel:
         self._ready = False
 
     def over(self, x: Tensor, high: float | None = None) -> Tensor:
-        """The convolution of `x (1, C, H, W)`; with `high` between 0 and that, which may be infinite."""
+        """The convolution of `x (n, C, H, W)`; with `high` between 0 and that, which may be infinite."""
         zeros, stride, dilation, groups = self._how
         if not _onednn(x.device.type, x.dtype):
             y = F.conv2d(x, self._weight, self._bias, stride, zeros, dilation, groups)

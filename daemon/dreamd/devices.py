@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dreamwire.errors import DreamError
 from dreamwire.networks import find_network
 
 from . import models, weights
@@ -27,6 +28,8 @@ LARGEST_WINDOW, LARGEST_ON_A_CARD = 1536, 2048
 #: Bytes that a pixel of a window takes on its way through a network, in float32; and the share of the machine's
 #: memory that a window may have.
 PIXEL, WINDOW_SHARE = 800, 1 / 4
+#: The share of a card's memory that small windows may have which are shown together.
+BATCH_SHARE = 1 / 16
 #: Windows are halved when memory runs out, but not below this.
 SMALLEST_WINDOW = 256
 #: The share of the time of float32 that bfloat16 has to stay below to be worth its rounding.
@@ -47,18 +50,28 @@ def choose_device(wish: str) -> torch.device:
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The arithmetic inside the network for a value of the parameter `precision`."""
     if precision == "auto":
-        return torch.bfloat16 if bfloat16_pays(device.type) else torch.float32
+        return torch.bfloat16 if bfloat16_pays(device) else torch.float32
+    if precision == "bfloat16" and device.type == "cuda" and not bfloat16_pays(device):
+        raise DreamError(
+            "bad_params",
+            f"{device_name(device)} is too old for bfloat16. Set the precision to auto or float32.",
+        )
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
 @functools.cache
-def bfloat16_pays(device: str) -> bool:
+def bfloat16_pays(device: torch.device) -> bool:
     """Whether a device is quicker in bfloat16; on processors this is measured, in a few milliseconds.
 
-    Their names do not tell: those without instructions for it compute it all the same, slower by five.
+    Their names do not tell: those without instructions for it compute it all the same, slower by five. Cards have
+    them since Ampere (2020); of older ones torch says that they support it, but cuDNN has no convolutions for it.
+    Those have float32 and not float16: GeForce cards before Turing are slower in it, and of the smaller ones of
+    Turing cuDNN's convolutions in it come to NaN.
     """
-    if device != "cpu":
-        return device == "cuda" and torch.cuda.is_bf16_supported()
+    if device.type == "cuda":
+        return bool(torch.version.hip) or torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu":
+        return False
     quickest = {
         dtype: min(timeit.repeat(partial(_convolve, dtype), number=1, repeat=6))
         for dtype in (torch.float32, torch.bfloat16)
@@ -81,6 +94,17 @@ def largest_window(device: torch.device) -> int:
         return LARGEST_ON_A_CARD
     side = math.isqrt(int(_memory() * WINDOW_SHARE / PIXEL))
     return min(max(side // SMALLEST_WINDOW, 1) * SMALLEST_WINDOW, LARGEST_WINDOW)
+
+
+def pixels_at_once(device: torch.device) -> int:
+    """How many pixels windows may have that are shown together; 0 where one by one is the quickest.
+
+    A processor is busy with the smallest window, a card is not.
+    """
+    if device.type != "cuda":
+        return 0
+    room = torch.cuda.get_device_properties(device).total_memory * BATCH_SHARE / PIXEL
+    return min(int(room), LARGEST_ON_A_CARD**2)
 
 
 def _memory() -> int:
@@ -160,6 +184,12 @@ class Attempt:
     device: torch.device
     window: int
     degraded: list[str] = field(default_factory=list)
+
+    @property
+    def at_once(self) -> int:
+        """How many pixels windows may have that are shown together: where memory has run out, no more than one."""
+        most = pixels_at_once(self.device)
+        return min(most, self.window**2) if self.degraded else most
 
     def described(self) -> dict[str, Any]:
         """For the result's `info`."""

@@ -28,6 +28,7 @@ from dreamwire.networks import CLASSES, TIMM, Network
 
 from .adjoint import Author, Written, called, needs
 from .convolutions import SameConv2d
+from .replay import Recordings, Replayed, recorder
 
 
 class _ConvNorm(nn.Sequential):
@@ -366,7 +367,8 @@ class LoadedNetwork:
     """A network with its weights on a device, every parameter frozen. `bytes` is the size of the weights.
 
     `layers` are those of its row. `traced` is the whole graph, in which no operation overwrites its input. Where
-    the gradients of all that a layer is made of are written, by `author`, they are used, else autograd.
+    the gradients of all that a layer is made of are written, by `author`, they are used, else autograd. On a card
+    their windows are recorded. `at_once` is as `core.gradient.Network` has it: whoever knows the device sets it.
     """
 
     def __init__(self, row: Network, traced: Traced, device: torch.device, dtype: torch.dtype) -> None:
@@ -382,27 +384,34 @@ class LoadedNetwork:
         self._mean = torch.tensor(row.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(row.std, device=device).view(1, 3, 1, 1)
         self._forwards: dict[tuple[fx.Node, ...], Forward] = {}
+        self.at_once = 0
+        found = recorder(device)
+        self.recordings = Recordings(row.label, found) if found is not None else None
+        if device.type == "cuda":
+            # By itself cuDNN rounds float32 to TF32's ten bits.
+            torch.backends.cudnn.allow_tf32 = False
 
     def features(self, pixels: Tensor, names: Sequence[str]) -> list[Tensor]:
-        """The activations of the layers named, each (1, C, h, w) in `dtype`, differentiable to `pixels`.
+        """The activations of the layers named, each (n, C, h, w) in `dtype`, differentiable to `pixels`.
 
-        `pixels` is R'G'B' in 0..1, float32 (1, 3, H, W) on `device`. The forward stops at the deepest of them.
+        `pixels` is R'G'B' in 0..1, float32 (n, 3, H, W) on `device`. The forward stops at the deepest of them.
         """
         found = self._forward(tuple(self.traced.layers[name] for name in names))(pixels)
         return [self._scores(each) if name == CLASSES else each for name, each in zip(names, found, strict=True)]
 
     def _scores(self, activations: Tensor) -> Tensor:
-        """What the classifier says at every place: scores (1, 1000, h, w) of activations (1, C, h, w)."""
+        """What the classifier says at every place: scores (n, 1000, h, w) of activations (n, C, h, w)."""
         cells, head = self.traced.cells, self.traced.head
         assert head is not None  # noqa: S101 - it has the layer
         rows, columns = (side - cells + 1 for side in activations.shape[-2:])
         # Every place as a picture of its own, which leaves the pooling nothing to do.
-        places = F.unfold(activations, cells)[0].T.reshape(rows * columns, -1, cells, cells)
+        count = activations.shape[0]
+        places = F.unfold(activations, cells).mT.reshape(count * rows * columns, -1, cells, cells)
         scores: Tensor = head(places)
-        return scores.T.reshape(1, -1, rows, columns)
+        return scores.reshape(count, rows * columns, -1).mT.reshape(count, -1, rows, columns)
 
     def classify(self, pixels: Tensor) -> Tensor:
-        """The scores of the 1000 classes of ILSVRC before softmax, (1, 1000), of `pixels` as in `features`."""
+        """The scores of the 1000 classes of ILSVRC before softmax, (n, 1000), of `pixels` as in `features`."""
         (logits,) = self.traced.module.graph.output_node().all_input_nodes
         (scores,) = self._forward((logits,))(pixels)
         return scores
@@ -421,7 +430,10 @@ class LoadedNetwork:
     def _made(self, nodes: tuple[fx.Node, ...]) -> Forward:
         passes = self._author.passes(nodes)
         if passes is not None:
-            return Written(passes, self._mean, self._std, self.dtype)
+            parts = passes, self._mean, self._std, self.dtype
+            if self.recordings is not None:
+                return Replayed(self.recordings, nodes, *parts)
+            return Written(*parts)
         module = truncate(self.traced, nodes)
         return lambda pixels: module(self.scale(pixels))
 

@@ -51,16 +51,17 @@ class Picture:
 
     def colour(self, device: torch.device) -> Tensor:
         """R'G'B' or gray as float32 `(C, H, W)`, black 0 and white 1."""
-        channels = [self._floats(self.pixels[..., channel], device) for channel in range(self.colours)]
-        return torch.stack(channels)
+        # As it came: in one piece, and integers are a quarter of what they become.
+        there = self.pixels.to(device, non_blocking=True)
+        return torch.stack([self._floats(there[..., channel]) for channel in range(self.colours)])
 
     def alpha(self, device: torch.device) -> Tensor | None:
         """The alpha as float32 `(1, H, W)`, 0 transparent; None without."""
-        return self._floats(self.pixels[..., -1], device)[None] if self.has_alpha else None
+        return self._floats(self.pixels[..., -1].to(device))[None] if self.has_alpha else None
 
     def mask(self, device: torch.device) -> Tensor:
         """The picture read as a mask: float32 `(H, W)`. Raises `DreamError` bad_input outside 0..1."""
-        mask = self._floats(self.pixels[..., 0], device)
+        mask = self._floats(self.pixels[..., 0].to(device))
         if self.dtype == "float32" and not 0 <= float(mask.min()) <= float(mask.max()) <= 1:
             raise DreamError("bad_input", "The mask must lie between 0 and 1; scale it and try again.")
         return mask
@@ -81,10 +82,10 @@ class Picture:
         pixels[..., -1] = torch.where(mask.cpu() > 0, made, pixels[..., -1])
         return Picture(pixels, self.dtype), torch.where(alpha[0] == 0, hard, mask) if blended else mask
 
-    def _floats(self, pixels: Tensor, device: torch.device) -> Tensor:
+    def _floats(self, pixels: Tensor) -> Tensor:
         if self.dtype == "float32":
-            return pixels.to(device)
-        return pixels.to(device, torch.float32).div_(_WHITE[self.dtype])
+            return pixels
+        return pixels.to(torch.float32).div_(_WHITE[self.dtype])
 
     def replaced(self, top: int, left: int, colour: Tensor, changed: Tensor, alpha: Tensor | None) -> Tensor:
         """The pixels `(h, w, C)` from `top`, `left`, in the picture's own type, with `colour (C, h, w)` in place.
@@ -111,6 +112,31 @@ def encode(colour: Tensor, dtype: str) -> Tensor:
     for channel, result in zip(colour, coded, strict=True):
         result.copy_((channel * white).round_().clamp_(0, white).to(torch.int32))
     return coded
+
+
+@dataclass(frozen=True)
+class Arriving:
+    """Pixels on their way to the processor. A card meanwhile goes on with what it is asked for next."""
+
+    _pixels: Tensor
+    _event: torch.cuda.Event | None
+
+    @classmethod
+    def of(cls, pixels: Tensor) -> Arriving:
+        """Sets them off, from whichever device."""
+        if pixels.device.type != "cuda":
+            return cls(pixels.cpu(), None)
+        # Only into pinned memory does a card write by itself.
+        here = torch.empty(pixels.shape, dtype=pixels.dtype, pin_memory=True)
+        here.copy_(pixels, non_blocking=True)
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(pixels.device))
+        return cls(here, event)
+
+    def pixels(self) -> Tensor | None:
+        """They themselves; None while they are not here."""
+        here = self._event is None or self._event.query()  # type: ignore[no-untyped-call]
+        return self._pixels if here else None
 
 
 def to_frame(pixels: Tensor) -> memoryview:

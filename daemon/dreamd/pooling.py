@@ -23,6 +23,7 @@ class Pooled:
     taken: Tensor
     strips: Sequence[int]
     size: Sequence[int]
+    in_strips: bool
 
 
 @dataclass(frozen=True)
@@ -40,21 +41,19 @@ class MaxPool:
         """As a node of a graph calls it."""
         names = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode")
         given: dict[str, Any] = dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
-        kernel, zeros, dilation = (
-            _both(given.get(name, usual)) for name, usual in (("kernel_size", 1), ("padding", 0), ("dilation", 1))
-        )
-        return cls(
-            kernel, _both(given.get("stride") or kernel), zeros, dilation, bool(given.get("ceil_mode", False))
-        )
+        kernel = _both(given["kernel_size"])
+        stride = _both(given.get("stride") or kernel)
+        zeros, dilation = _both(given.get("padding", 0)), _both(given.get("dilation", 1))
+        return cls(kernel, stride, zeros, dilation, bool(given.get("ceil_mode", False)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Pooled]:
-        """The pooled `x (1, C, H, W)`."""
+        """The pooled `x (n, C, H, W)`."""
         _, channels, height, width = x.shape
         rows = self._rows(height)
         count = self._strips(x, rows)
         if count == 1:
             y, taken = self._pool(x, self.zeros[0])
-            return y, Pooled(taken, x.shape, x.shape[-2:])
+            return y, Pooled(taken, x.shape, x.shape[-2:], in_strips=False)
         each = -(-rows // count)
         strips = empty((-(-rows // each), channels, self._seen(each), width), x)
         for start, strip in self._starts(strips, each):
@@ -62,13 +61,13 @@ class MaxPool:
             strip[:, first - start : last - start] = x[0, :, first:last]
             strip[:, : first - start] = strip[:, last - start :] = -torch.inf
         y, taken = self._pool(strips, 0)
-        return _joined(y)[:, :, :rows], Pooled(taken, strips.shape, x.shape[-2:])
+        return _joined(y)[:, :, :rows], Pooled(taken, strips.shape, x.shape[-2:], in_strips=True)
 
     def back(self, gradient: Tensor, pooled: Pooled) -> Tensor:
         """The gradient to the input, of that to the output."""
-        count, channels, *_ = pooled.strips
-        if count == 1:
+        if not pooled.in_strips:
             return self._back(gradient, pooled, self.zeros[0])
+        count, channels, *_ = pooled.strips
         height, width = pooled.size
         each = pooled.taken.shape[2]
         gradient = F.pad(gradient, (0, 0, 0, count * each - gradient.shape[2]))
@@ -87,7 +86,7 @@ class MaxPool:
         """How many strips of the output's `rows` are worked on at once: one a thread, where that pays."""
         threads = torch.get_num_threads()
         gaps = self._seen(1) < self.stride[0]
-        if x.device.type != "cpu" or gaps or (self.stride[0] > 1 and threads <= FEW_THREADS):
+        if x.device.type != "cpu" or x.shape[0] > 1 or gaps or (self.stride[0] > 1 and threads <= FEW_THREADS):
             return 1
         return min(threads, rows)
 

@@ -23,12 +23,16 @@ from .core.region import EmptyRegionError
 from .devices import Attempt, NetworkCache, choose_dtype
 from .kinds import KINDS, Kind, Task, blends
 from .models import LoadedNetwork
-from .pixels import Picture, encode, to_frame
+from .pixels import Arriving, Picture, encode, to_frame
 
 #: Seconds between two messages of progress.
 PROGRESS_EVERY = 0.1
 #: The share of a job's time that previews may take; those of large pictures come less often than is asked for.
 PREVIEWS_SHARE = 0.04
+
+
+#: A preview; None while it is on its way from the device.
+_Picture = Callable[[], PreviewIs | None]
 
 
 class JobCancelledError(Exception):
@@ -95,7 +99,9 @@ class Run:
         dtype = choose_dtype(str(self._params["precision"]), device)
         if not self._cache.holds(name, device, dtype):
             self._channel.send(ProgressIs(job=self._submit.job, state="loading"))
-        return self._cache.get(name, device, dtype)
+        network = self._cache.get(name, device, dtype)
+        network.at_once = self._attempt.at_once
+        return network
 
     def _task(self, kind: Kind) -> tuple[Picture, Task]:
         """The picture as it came, and what is to be done to it on the device.
@@ -140,6 +146,7 @@ class Run:
     def _follow(self, dream: Iterator[Progress], alpha: Tensor | None) -> Progress:
         """Runs a dream to its end or until stopped, telling the client how far it is; where it came to."""
         preview = self._submit.preview
+        picture: _Picture | None = None
         started = shown = time.monotonic()
         told = taken = 0.0
         for progress in dream:
@@ -150,14 +157,22 @@ class Run:
             if now - told >= PROGRESS_EVERY:
                 told = now
                 self._channel.send(self._progress(progress, now - started))
-            if preview and progress.window == progress.windows and progress.fraction < 1:
+            picture = self._passed_on(picture)
+            if preview and not picture and progress.window == progress.windows and progress.fraction < 1:
                 # The first picture comes at once, the others in their time.
                 first = progress.octave == progress.step == 1
                 if first or now - shown >= max(preview.interval_ms / 1000, taken / PREVIEWS_SHARE):
-                    self._channel.send(self._preview(progress, alpha, preview.max_side))
+                    picture = self._passed_on(self._preview(progress, alpha, preview.max_side))
                     shown = time.monotonic()
                     taken = shown - now
         return progress
+
+    def _passed_on(self, picture: _Picture | None) -> _Picture | None:
+        """Sends a preview if it is here; one that is still on its way is returned."""
+        message = picture() if picture else None
+        if message:
+            self._channel.send(message)
+        return None if message else picture
 
     def _progress(self, progress: Progress, elapsed: float) -> ProgressIs:
         return ProgressIs(
@@ -172,21 +187,28 @@ class Run:
             value=progress.value if math.isfinite(progress.value) else 0.0,
         )
 
-    def _preview(self, progress: Progress, alpha: Tensor | None, max_side: int) -> PreviewIs:
-        """The region as it is, in 8 bit, no side longer than `max_side`."""
+    def _preview(self, progress: Progress, alpha: Tensor | None, max_side: int) -> _Picture:
+        """The region as it is, in 8 bit, no side longer than `max_side`; None while it is not here yet."""
         colour, region = progress.picture(), progress.region
         pixels = colour if alpha is None else torch.cat([colour, alpha[region.index]])
         reduction = max(1.0, max(pixels.shape[-2:]) / max_side)
         size = [max(1, round(side / reduction)) for side in pixels.shape[-2:]]
-        small = encode(resize(pixels, size), "uint8").permute(1, 2, 0).cpu()
-        return PreviewIs(
-            job=self._submit.job,
-            octave=progress.octave,
-            step=progress.step,
-            box=_box(progress),
-            array=_describe(small, "uint8"),
-            frames=(to_frame(small),),
-        )
+        arriving = Arriving.of(encode(resize(pixels, size), "uint8").permute(1, 2, 0))
+
+        def picture() -> PreviewIs | None:
+            small = arriving.pixels()
+            if small is None:
+                return None
+            return PreviewIs(
+                job=self._submit.job,
+                octave=progress.octave,
+                step=progress.step,
+                box=_box(progress),
+                array=_describe(small, "uint8"),
+                frames=(to_frame(small),),
+            )
+
+        return picture
 
 
 def _after(task: Task, last: Progress, made: Tensor) -> Tensor:

@@ -90,6 +90,7 @@ class Colours:
     """Two classes, red and green: how much more of it than of the other there is in cells of 4x4 pixels."""
 
     layers = {"classes": Layer(0, 3, 4)}  # noqa: RUF012
+    at_once = 0
 
     def features(self, pixels: Tensor, _names: Sequence[str]) -> list[Tensor]:
         red = F.avg_pool2d(pixels, 4)[:, :1] - F.avg_pool2d(pixels, 4)[:, 1:2]

@@ -13,7 +13,7 @@ from torch import Tensor
 from dreamd.core.dream import Settings, dream
 from dreamd.core.measure import region_means
 from dreamd.core.objectives import Emphasis, Energy, Likeness, Objective, Score, Term, Weighted, energy
-from dreamd.core.plan import Extent, Plan
+from dreamd.core.plan import Extent, Plan, sums
 from dreamd.core.progress import rise
 from dreamd.core.region import Box
 from fake_network import FakeNetwork
@@ -49,8 +49,8 @@ def value(term: Term, picture: Tensor, mask: Tensor = MASK, side: int = 64) -> t
     """A term's value for a picture, over the region, and its gradient to the picture, by windows of `side`²."""
     plan = Plan.of(Extent.around(mask), NETWORK, [term.layer], side=side)
     total = torch.zeros_like(picture[plan.extent.area.index])
-    values = list(plan.gradients(NETWORK, Objective((term,)), [1.0], picture, total))
-    return sum(value for (value,) in values), total
+    (value,) = sums(list(plan.gradients(NETWORK, Objective((term,)), [1.0], picture, total)))
+    return value, total
 
 
 def mean(channel: int, picture: Tensor, mask: Tensor = MASK) -> float:
@@ -106,9 +106,7 @@ def test_objectives_add_up_with_their_weights() -> None:
     assert objective == Objective(terms)
     plan = Plan.of(Extent.around(MASK), NETWORK, objective.layers, side=64)
     together = torch.zeros_like(SOURCE[plan.extent.area.index])
-    totals = [
-        sum(each) for each in zip(*plan.gradients(NETWORK, objective, scales, SOURCE, together), strict=True)
-    ]
+    totals = sums(list(plan.gradients(NETWORK, objective, scales, SOURCE, together)))
     apart = [value(term, SOURCE) for term in terms]
     assert totals == pytest.approx([one for one, _ in apart], rel=1e-4)
     expected = sum(gradient / scale for scale, (_, gradient) in zip(scales, apart, strict=True))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dreamd.core.gradient import Grid
+from dreamd.core.gradient import Grid, gradients
 from dreamd.core.objectives import energy
 from dreamd.core.region import Box, bounds, pieces
 from dreamd.core.windows import Canvas, Reach, Window, add_back, cut, reflected
@@ -32,7 +32,8 @@ def gradient(network: FakeNetwork, image: Tensor, mask: Tensor, offset: tuple[in
     area = Box(0, 0, *image.shape[-2:])
     for window in windows:
         box = window.box.shift(-offset[0], -offset[1])
-        _, part = Grid(canvas.stride, weights).gradient(network, OBJECTIVE, [1, 1], cut(image, box), window)
+        shown = [(Grid(canvas.stride, weights), window)]
+        _, (part,) = gradients(network, OBJECTIVE, [1, 1], cut(image, box)[None], shown)
         add_back(total, image.shape[-2:], area, part, box)
     return total
 

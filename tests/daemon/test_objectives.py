@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from dreamd import codec, models, weights
 from dreamd.core.objectives import Emphasis, Energy, Likeness, Score
-from dreamd.core.plan import Extent, Plan
+from dreamd.core.plan import Extent, Plan, sums
 from dreamd.kinds.dream import objective, report, run
 from dreamd.kinds.task import Task
 from dreamd.pixels import Picture
@@ -79,7 +79,7 @@ def test_windows_of_the_classes_give_the_gradient_of_the_whole_to_1e_4(
         total = torch.zeros_like(large[extent.area.index])
         plan = Plan.of(extent, network, (CLASSES, LAYER), side=side, offset=(9, 4))
         values = list(plan.gradients(network, objective(wanted), [1.0] * 3, large, total))
-        found.append((len(values), [sum(each) for each in zip(*values, strict=True)], total))
+        found.append((len(values), sums(values), total))
     (_, values, expected), (count, parts, total) = found
     assert count > 1
     assert parts == pytest.approx(values, rel=1e-4)

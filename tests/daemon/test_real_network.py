@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from dreamd import codec, models, weights
 from dreamd.core.dream import Settings, dream
-from dreamd.core.gradient import Grid
+from dreamd.core.gradient import Grid, gradients
 from dreamd.core.objectives import energy
 from dreamd.core.progress import Progress
 from dreamd.core.region import Box
@@ -51,7 +51,7 @@ def gradient(network: models.LoadedNetwork, image: Tensor, mask: Tensor, side: i
     for window in windows:
         box = window.box.shift(-offset[0], -offset[1])
         grid, scales = Grid(canvas.stride, {LAYER: weight}), [float(weight.sum())]
-        part = grid.gradient(network, OBJECTIVE, scales, cut(image, box), window)[1]
+        _, (part,) = gradients(network, OBJECTIVE, scales, cut(image, box)[None], [(grid, window)])
         add_back(total, image.shape[-2:], Box(0, 0, *image.shape[-2:]), part, box)
     return total, len(windows)
 

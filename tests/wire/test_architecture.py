@@ -53,7 +53,7 @@ LAYERS = {
         " dreamd.core.invert dreamd.core.palette dreamd.core.fool dreamd.core.texture dreamd.core.visualise",
         packages="torch",
     ),
-    "gradients": Layer("dreamd.adjoint dreamd.convolutions dreamd.pooling", packages="torch"),
+    "gradients": Layer("dreamd.adjoint dreamd.convolutions dreamd.pooling dreamd.replay", packages="torch"),
     "common": Layer(
         "dreamd dreamd.download dreamd.gimps dreamd.jobs dreamd.locks dreamd.logs dreamd.options dreamd.weights",
         layers="wire header",

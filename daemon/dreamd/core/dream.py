@@ -9,7 +9,6 @@ mask over the result himself wants it not `blended`: then every mask above 0 cou
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +21,7 @@ from torch import Tensor
 from .gradient import Network
 from .memory import give_back
 from .objectives import Objective
-from .plan import Extent, Plan
+from .plan import Extent, Plan, Slope, climb, sums
 from .progress import Progress, rise
 from .pyramid import expand, normalise, octave_sizes, reduce, resize, resize_mask, rms
 from .region import Box, pieces, portions, region_of, whole
@@ -177,13 +176,13 @@ def dream(
             offset = (dice.randint(0, slide), dice.randint(0, slide))
             plans = [planned(patch.extent, offset=offset) for patch in patches]
             gradients = [torch.zeros_like(patch.image[patch.extent.area.index]) for patch in patches]
-            windows, totals = sum(len(each.windows) for each in plans), [0.0] * len(objective.terms)
-            shown = itertools.chain.from_iterable(
-                each.gradients(network, objective, scales, patch.image, gradient)
+            slopes = [
+                Slope(each, patch.image, gradient)
                 for patch, each, gradient in zip(patches, plans, gradients, strict=True)
-            )
-            for window, values in enumerate(shown, start=1):
-                totals = [total + one for total, one in zip(totals, values, strict=True)]
+            ]
+            windows, found = sum(len(each.windows) for each in plans), list[Tensor]()
+            for window, values in enumerate(climb(network, objective, scales, slopes), start=1):
+                found.append(values)
                 done += work[octave] / steps / windows
                 if window == windows:
                     give_back(gradients)
@@ -191,7 +190,7 @@ def dream(
                     changes = normalise(gradients, supports, settings.levels, settings.colour)
                     for changed, change in zip(patches, changes, strict=True):
                         changed.change(change.mul_(size), settings.blur)
-                    climbed = objective.weighted(totals, scales)
+                    climbed = objective.weighted(sums(found), scales)
                     first = first or climbed
                     value = rise(first, climbed)
                 yield Progress(

@@ -24,7 +24,7 @@ from torch import Tensor
 from .gradient import Network
 from .measure import parts
 from .objectives import Distance, Objective
-from .plan import Plan
+from .plan import Plan, sums
 from .progress import Progress, rise
 from .pyramid import normalise
 from .region import Box, lay, region_of
@@ -139,15 +139,12 @@ def invert(
     for step in range(settings.steps):
         gradients = [torch.zeros_like(part.area) for part in found]
         shown = itertools.chain.from_iterable(
-            (sum(part.objective.weighted(values, norms)) for values in each)
-            for part, each in (
-                (part, part.plan.gradients(network, part.objective, norms, part.image, gradient))
-                for part, gradient in zip(found, gradients, strict=True)
-            )
+            part.plan.gradients(network, part.objective, norms, part.image, gradient)
+            for part, gradient in zip(found, gradients, strict=True)
         )
-        error = 0.0
-        for window, amount in enumerate(shown, start=1):
-            error += amount
+        distances = list[Tensor]()
+        for window, values in enumerate(shown, start=1):
+            distances.append(values)
             if window == windows:
                 supports = [part.plan.extent.support for part in found]
                 for part, gradient, support in zip(found, gradients, supports, strict=True):
@@ -156,6 +153,7 @@ def invert(
                 changes = normalise(gradients, supports, LEVELS, settings.colour)
                 for part, change in zip(found, changes, strict=True):
                     part.move(-rate * change, least, most)
+                error = sum(found[0].objective.weighted(sums(distances), norms))
                 first = first or error
                 value = rise([-first], [-error])
             yield Progress(

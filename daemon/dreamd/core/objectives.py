@@ -42,8 +42,7 @@ class Energy:
     channels: tuple[int, ...] = ()
 
     def value(self, activations: Tensor, mask: Tensor, place: Box) -> Tensor:
-        if self.channels:
-            activations = activations[list(self.channels)]
+        activations = _chosen(activations, self.channels)
         return 0.5 * (activations.square().sum(0).float() * mask).sum()
 
 
@@ -122,14 +121,19 @@ class Distance:
 
     def value(self, activations: Tensor, mask: Tensor, place: Box) -> Tensor:
         code = self.code[place.index][:, : mask.shape[0], : mask.shape[1]]
-        return (self._chosen(activations.float() - code).square().sum(0) * mask).sum()
+        return (_chosen(activations.float() - code, self.channels).square().sum(0) * mask).sum()
 
     def energy(self, mask: Tensor) -> Tensor:
         """Σ mask · |code|², under the mask of the layer's whole grid."""
-        return (self._chosen(self.code).square().sum(0) * mask).sum()
+        return (_chosen(self.code, self.channels).square().sum(0) * mask).sum()
 
-    def _chosen(self, maps: Tensor) -> Tensor:
-        return maps[list(self.channels)] if self.channels else maps
+
+def _chosen(maps: Tensor, channels: tuple[int, ...]) -> Tensor:
+    """The channels of maps `(C, h, w)` that count; empty means all."""
+    if not channels:
+        return maps
+    # For a list a card would be waited for.
+    return maps[torch.tensor(channels).to(maps.device, non_blocking=True)]
 
 
 @dataclass(frozen=True)

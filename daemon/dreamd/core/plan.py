@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .gradient import Grid, Network
+from .gradient import Grid, Network, gradients
 from .objectives import Objective
 from .pyramid import Support
 from .region import Box, bounds, whole
@@ -76,13 +76,9 @@ class Plan:
 
     def gradients(
         self, network: Network, objective: Objective, scales: Sequence[float], image: Tensor, total: Tensor
-    ) -> Iterator[list[float]]:
+    ) -> Iterator[Tensor]:
         """Adds the gradient to an image `(C, H, W)` onto `total`, over the area; yields each window's values."""
-        for window in self.windows:
-            box = self._in_image(window)
-            values, gradient = self.grid.gradient(network, objective, scales, cut(image, box), window)
-            add_back(total, self.extent.size, self.extent.area, gradient, box)
-            yield values
+        return climb(network, objective, scales, [Slope(self, image, total)])
 
     @torch.no_grad()
     def sums(self, network: Network, layer: str, image: Tensor, power: int = 1) -> Tensor:
@@ -125,3 +121,51 @@ class Plan:
     def _in_image(self, window: Window) -> Box:
         rows, columns = self.canvas.offset
         return window.box.shift(-rows, -columns)
+
+
+@dataclass(frozen=True)
+class Slope:
+    """An image `(C, H, W)`, the plan of how it is shown, and the `total` of its gradient, over the plan's area."""
+
+    plan: Plan
+    image: Tensor
+    total: Tensor
+
+
+def climb(
+    network: Network, objective: Objective, scales: Sequence[float], slopes: Sequence[Slope]
+) -> Iterator[Tensor]:
+    """Adds the gradient to each image onto its total; yields the values `(terms,)` of every window of all plans.
+
+    Windows of one size are shown together, of whichever image, as far as the network takes several at once.
+    """
+    for batch in _batches(slopes, network.at_once):
+        boxes = [slope.plan._in_image(window) for slope, window in batch]
+        parts = [cut(slope.image, box) for (slope, _), box in zip(batch, boxes, strict=True)]
+        pixels = torch.stack(parts) if len(parts) > 1 else parts[0][None]
+        shown = [(slope.plan.grid, window) for slope, window in batch]
+        values, pieces = gradients(network, objective, scales, pixels, shown)
+        for (slope, _), box, piece in zip(batch, boxes, pieces, strict=True):
+            add_back(slope.total, slope.plan.extent.size, slope.plan.extent.area, piece, box)
+        yield from values
+
+
+def _batches(slopes: Sequence[Slope], at_once: int) -> Iterator[list[tuple[Slope, Window]]]:
+    """All windows, those of one size together while they have `at_once` pixels or fewer."""
+    waiting: dict[tuple[int, int], list[tuple[Slope, Window]]] = {}
+    for slope in slopes:
+        for window in slope.plan.windows:
+            size = window.box.height, window.box.width
+            batch = waiting.setdefault(size, [])
+            batch.append((slope, window))
+            if (len(batch) + 1) * window.box.area > at_once:
+                yield waiting.pop(size)
+    yield from waiting.values()
+
+
+def sums(values: Sequence[Tensor]) -> list[float]:
+    """The terms' values `(terms,)` of windows, added up. A card has to be waited for until it has them all."""
+    totals = [0.0] * len(values[0])
+    for each in values:
+        totals = [total + value for total, value in zip(totals, each.tolist(), strict=True)]
+    return totals

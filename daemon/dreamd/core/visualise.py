@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from .gradient import Network
 from .objectives import Objective
-from .plan import Extent, Plan
+from .plan import Extent, Plan, sums
 from .progress import Progress, rise
 from .pyramid import Support, resize, resize_mask, rms
 from .region import lay, region_of
@@ -131,14 +131,15 @@ def visualise(
             weights = torch.ones_like(weights)
         plan = Plan.of(Extent.around(weights), network, objective.layers, side=settings.window)
         scales = scales or _scales(network, objective, plan, shown.detach())
-        gradient, climbed = torch.zeros_like(shown), [0.0] * len(objective.terms)
+        gradient, found = torch.zeros_like(shown), list[Tensor]()
         seen = plan.gradients(network, objective, scales, shown.detach(), gradient)
         for window, values in enumerate(seen, start=1):
-            climbed = [sum(pair) for pair in zip(climbed, objective.weighted(values, scales), strict=True)]
+            found.append(values)
             if window == len(plan.windows):
                 climber.zero_grad()
                 shown.backward(-gradient)  # type: ignore[no-untyped-call]
                 climber.step()
+                climbed = objective.weighted(sums(found), scales)
                 first = first or climbed
                 value = rise(first, climbed)
             done = (step + window / len(plan.windows)) / settings.steps

@@ -246,7 +246,8 @@ def _folded(piece: Tensor, axis: int, start: int, size: int) -> tuple[Tensor, in
     stop = start + piece.shape[axis]
     first, last = max(start, 0), min(stop, size)
     ends = [end for end in ((start, min(stop, 0)), (max(start, size), stop)) if end[0] < end[1]]
-    places = [reflected(*end, size, piece.device) for end in ends]
+    # Worked out here as well as there, since a card that is asked has to be waited for.
+    places = [reflected(*end, size, torch.device("cpu")) for end in ends]
     # A window may show the reflection of what it does not show, at the end of a small picture.
     least = min([first, *(int(place.min()) for place in places)])
     most = max([last, *(int(place.max()) + 1 for place in places)])
@@ -258,6 +259,7 @@ def _folded(piece: Tensor, axis: int, start: int, size: int) -> tuple[Tensor, in
         inside = piece.new_zeros(shape)
         if first < last:
             inside.narrow(axis, first - least, last - first).copy_(piece.narrow(axis, first - start, last - first))
-    for end, place in zip(ends, places, strict=True):
-        inside.index_add_(axis, place - least, piece.narrow(axis, end[0] - start, end[1] - end[0]))
+    for end in ends:
+        place = reflected(*end, size, piece.device) - least
+        inside.index_add_(axis, place, piece.narrow(axis, end[0] - start, end[1] - end[0]))
     return inside, least
