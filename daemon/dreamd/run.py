@@ -189,11 +189,13 @@ class Run:
 
     def _preview(self, progress: Progress, alpha: Tensor | None, max_side: int) -> _Picture:
         """The region as it is, in 8 bit, no side longer than `max_side`; None while it is not here yet."""
-        colour, region = progress.picture(), progress.region
-        pixels = colour if alpha is None else torch.cat([colour, alpha[region.index]])
-        reduction = max(1.0, max(pixels.shape[-2:]) / max_side)
-        size = [max(1, round(side / reduction)) for side in pixels.shape[-2:]]
-        arriving = Arriving.of(encode(resize(pixels, size), "uint8").permute(1, 2, 0))
+        region = progress.region
+        reduction = max(1.0, max(region.height, region.width) / max_side)
+        size = [max(1, round(side / reduction)) for side in (region.height, region.width)]
+        pixels = progress.sketch(size)
+        if alpha is not None:
+            pixels = torch.cat([pixels, resize(alpha[region.index], size)])
+        arriving = Arriving.of(encode(pixels, "uint8").permute(1, 2, 0))
 
         def picture() -> PreviewIs | None:
             small = arriving.pixels()

@@ -15,6 +15,7 @@ from torch import Tensor
 from dreamd.core.dream import LARGER, Settings, dream
 from dreamd.core.objectives import Objective, energy
 from dreamd.core.progress import Progress
+from dreamd.core.pyramid import resize
 from dreamd.core.region import Box, EmptyRegionError
 from fake_network import FakeNetwork, ValidNetwork
 
@@ -294,3 +295,21 @@ def test_jitter_slides_the_grid_over_real_pixels() -> None:
         torch.testing.assert_close(crop, source[:, top : top + crop.shape[1], left : left + crop.shape[2]])
         corners.add((top % 4, left % 4))
     assert len(corners) > 2
+
+
+@pytest.mark.parametrize("blended", [True, False])
+def test_a_sketch_is_about_the_picture_reduced(blended: bool) -> None:
+    """What somebody who looks on is shown of a large picture, at every octave, of a region in pieces too."""
+    settings = replace(QUICK, steps=1, step_size=0.1, blended=blended, context=16)
+    mask = torch.zeros(90, 160)
+    mask[10:40, 4:50] = torch.linspace(0.3, 1, 46)
+    mask[50:85, 100:155] = 1
+    source = picture(90, 160)
+    for progress in dream(FakeNetwork(), HIGH, source, mask, settings):
+        size = progress.region.height // 3, progress.region.width // 3
+        each = progress.sketch(size), progress.picture(), source[progress.region.index]
+        # The detail may lie half a pixel beside its place.
+        sketch, expected, before = (resize(resize(one, size), [side // 5 for side in size]) for one in each)
+        assert float((sketch - expected).abs().mean()) <= 0.2 * float((expected - before).abs().mean())
+    full = progress.region.height, progress.region.width
+    assert torch.equal(progress.sketch(full), progress.picture())

@@ -13,7 +13,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -100,6 +100,10 @@ class Patch:
         """What the dream has added so far, `(C, *size)`, 0 where `mask` of that size is."""
         return resize(self.image - self._base, size, "bicubic").mul_(mask > 0)
 
+    def laid_by(self, blended: bool) -> Tensor:
+        """The mask `(H, W)` by which the detail is laid over the picture."""
+        return self.mask if blended else self.mask > 0
+
     def lay(self, onto: Tensor, here: Box, mask: Tensor, strength: float) -> None:
         """Lays the dream over `onto (C, h, w)`, the picture within `here`, by `mask (H, W)` of the patch."""
         part = self.box.clip(here)
@@ -114,6 +118,22 @@ class Patch:
                 detail = resize(detail, self.mask.shape, "bicubic")
             changed = source[own.index] + detail[own.index].mul_(strength).mul_(mask[own.index])
             result.copy_(torch.where(inside, changed, result))
+
+    def add_sketch(self, onto: Tensor, here: Box, mask: Tensor, strength: float) -> None:
+        """Adds the detail by `mask (H, W)` of the patch to `onto (C, h, w)`, the picture in `here`, reduced."""
+        reduction = here.height / onto.shape[1], here.width / onto.shape[2]
+        top, left = (
+            round((own - others) / by)
+            for own, others, by in zip(
+                (self.box.top, self.box.left), (here.top, here.left), reduction, strict=True
+            )
+        )
+        size = [max(1, round(side / by)) for side, by in zip(mask.shape, reduction, strict=True)]
+        box = Box(top, left, top + size[0], left + size[1])
+        part = box.clip(whole(onto))
+        own = part.shift(-top, -left).index
+        detail = resize(self.image - self._base, size)
+        onto[part.index].addcmul_(detail[own], resize_mask(mask.to(detail.dtype), size)[own], value=strength)
 
     def change(self, change: Tensor, blur: float = 0.0) -> None:
         """Adds `change (C, h, w)`, which covers the extent's area, inside the piece, to the detail.
@@ -163,6 +183,7 @@ def dream(
         slack=slide,
     )
     picture = partial(_picture, source, region, patches, settings)
+    sketch = partial(_sketch, cache(partial(resize, source[region.index])), region, patches, settings)
     work = _work(patches, planned, settings)
     done = value = 0.0
     for octave in range(settings.octaves):
@@ -204,6 +225,7 @@ def dream(
                     value=value,
                     region=region,
                     _picture=picture,
+                    _sketch=sketch,
                 )
 
 
@@ -240,5 +262,19 @@ def _picture(source: Tensor, region: Box, patches: Sequence[Patch], settings: Se
     """The region of the source with what every patch has dreamt so far laid over it."""
     result = source[region.index].clone()
     for patch in patches:
-        patch.lay(result, region, patch.mask if settings.blended else patch.mask > 0, settings.strength)
+        patch.lay(result, region, patch.laid_by(settings.blended), settings.strength)
+    return result
+
+
+def _sketch(
+    reduced: Callable[[Sequence[int]], Tensor],
+    region: Box,
+    patches: Sequence[Patch],
+    settings: Settings,
+    size: Sequence[int],
+) -> Tensor:
+    """About `_picture` at `size`: the source, `reduced` to that once, and the detail of its octave's own size."""
+    result = reduced(tuple(size)).clone()
+    for patch in patches:
+        patch.add_sketch(result, region, patch.laid_by(settings.blended), settings.strength)
     return result

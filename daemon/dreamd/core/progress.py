@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+from .pyramid import resize
 from .region import Box, whole
 
 
@@ -29,6 +30,7 @@ class Progress:
     value: float
     region: Box
     _picture: Callable[[], Tensor] = field(repr=False, compare=False)
+    _sketch: Callable[[Sequence[int]], Tensor] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of_step(
@@ -45,11 +47,21 @@ class Progress:
             result[self.region.index] = self.picture()
             return result
 
-        return replace(self, region=whole(source), _picture=picture)
+        return replace(self, region=whole(source)).showing(picture)
+
+    def showing(self, picture: Callable[[], Tensor]) -> Progress:
+        """The same with another picture."""
+        return replace(self, _picture=picture, _sketch=None)
 
     def picture(self) -> Tensor:
         """The region's pixels `(C, h, w)` as dreamt so far, at full resolution; they belong at `region`."""
         return self._picture()
+
+    def sketch(self, size: Sequence[int]) -> Tensor:
+        """About the same, reduced to `size`, for somebody who looks on: of a large picture it takes less time."""
+        if self._sketch is None or tuple(size) == (self.region.height, self.region.width):
+            return resize(self.picture(), size)
+        return self._sketch(size)
 
 
 def rise(before: Sequence[float], now: Sequence[float]) -> float:

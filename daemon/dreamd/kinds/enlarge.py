@@ -30,7 +30,7 @@ def run(task: Task) -> Iterator[Progress]:
     rich = texture(task.source, math.ceil(enlargement(task.params)))
     how = replace(settings(task.kind, task.params, task.window), blended=False)
     for progress in dream(task.network, objective(task), task.source, task.mask, how):
-        yield replace(progress, _picture=partial(_picture, task, rich, progress)).over(task.source)
+        yield progress.showing(partial(_picture, task, rich, progress)).over(task.source)
 
 
 def _picture(task: Task, rich: Tensor, progress: Progress) -> Tensor:

@@ -26,7 +26,7 @@ def run(task: Task) -> Iterator[Progress]:
     """Dreams the region, without more contrast than it had: the next frame is made of this one."""
     how = replace(settings(task.kind, task.params, task.window), blended=False)
     for progress in dream(task.network, objective(task), task.source, task.mask, how):
-        yield replace(progress, _picture=partial(_picture, task, progress))
+        yield progress.showing(partial(_picture, task, progress))
 
 
 def _picture(task: Task, progress: Progress) -> Tensor:
