@@ -84,6 +84,8 @@ class Patch:
         sizes = octave_sizes(self.box.height, self.box.width, settings.octaves, settings.octave_scale)
         self.extents = [Extent.around(resize_mask(self.mask, size), margin) for size in sizes]
         self._base = self.image = self.source
+        #: The mask as the last sketch had it.
+        self._small: Tensor | None = None
         #: Whether nothing of the source is darker than black or brighter than white.
         self._ordinary = all(
             float(part.min()) >= 0 and float(part.max()) <= 1 for (part,) in portions(self.source)
@@ -132,8 +134,10 @@ class Patch:
         box = Box(top, left, top + size[0], left + size[1])
         part = box.clip(whole(onto))
         own = part.shift(-top, -left).index
+        if self._small is None or self._small.shape != tuple(size):
+            self._small = resize_mask(mask.to(onto.dtype), size)
         detail = resize(self.image - self._base, size)
-        onto[part.index].addcmul_(detail[own], resize_mask(mask.to(detail.dtype), size)[own], value=strength)
+        onto[part.index].addcmul_(detail[own], self._small[own], value=strength)
 
     def change(self, change: Tensor, blur: float = 0.0) -> None:
         """Adds `change (C, h, w)`, which covers the extent's area, inside the piece, to the detail.
