@@ -131,7 +131,6 @@ class Window:
         """The gradient to the pixels of a replay, of those to its outputs."""
         if self._recorder.latest is not replay.ticket:
             self._replayed(replay.pixels)
-        self._recorder.latest = None  # what the way forwards has left is used up
         for own, given in zip(self._gradients, gradients, strict=True):
             own.zero_() if given is None else own.copy_(given)
         self._replay_backward()

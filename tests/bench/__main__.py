@@ -36,14 +36,20 @@ FULL: dict[str, Any] = {
     "sizes": [(768, 576)],
     "pictures": [(768, 512), (1154, 866)],
     "peer": (768, 431),
+    "large": None,
+    "sides": (256, 512, 1024, 2048),
     "repeats": 15,
     "jobs": 3,
 }
+#: What cards are measured with if nothing else is asked for: 12 megapixels.
+LARGE = (4000, 3000)
 QUICK = {
     "networks": FULL["networks"][:1],
     "sizes": [(384, 288)],
     "pictures": [(512, 384)],
     "peer": (256, 160),
+    "large": None,
+    "sides": (128, 256),
     "repeats": 5,
     "jobs": 1,
 }
@@ -56,8 +62,11 @@ def main() -> None:
     load = os.getloadavg()[0]  # before we add to it
     wanted, file = _parse()
     report: dict[str, Any] = {"machine": _machine(load, wanted["device"])}
-    report["steps"] = _steps(wanted)
+    report["steps"] = _steps(wanted, report["machine"]["precisions"])
     report["dream"] = _dream(wanted)
+    size = wanted["large"] or (LARGE if report["machine"]["device"].startswith("cuda") else None)
+    if size:
+        report["card"] = [_card(wanted, report["machine"], size, *each) for each in wanted["networks"]]
     report |= _daemon(wanted)
     report["peer"] = _peer(wanted)
     report["machine"]["load_after"] = after = os.getloadavg()[0]
@@ -73,6 +82,7 @@ def _parse() -> tuple[dict[str, Any], Path | None]:
     parser.add_argument("--networks", nargs="+", type=_network, metavar="NAME[:LAYER]")
     parser.add_argument("--sizes", nargs="+", type=_size, metavar="WxH", help="pictures for a network's step")
     parser.add_argument("--pictures", nargs="+", type=_size, metavar="WxH", help="pictures for whole dreams")
+    parser.add_argument("--large", type=_size, metavar="WxH", help="a large picture; 4000x3000 on a card")
     parser.add_argument("--repeats", type=int, metavar="N", help="steps to measure of each network")
     parser.add_argument("--jobs", type=int, metavar="N", help="times that each whole dream is run")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
@@ -110,13 +120,13 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _steps(wanted: dict[str, Any]) -> list[dict[str, Any]]:
+def _steps(wanted: dict[str, Any], precisions: list[str]) -> list[dict[str, Any]]:
     print(f"\nA step: through the network and back to the picture, in ms: median (minimum) of {wanted['repeats']}")
     print("plain: the whole network with a hook, unfused, contiguous, autograd, float32, the environment as it is")
     _line("network, layer, picture", "", "step", "forward", "step/2 fwd", "plain/step", "peak MB")
     rows = []
     plain = 0.0
-    ways = ("plain", "float32", "bfloat16")
+    ways = ("plain", *precisions)
     for (network, layer), size, way in itertools.product(wanted["networks"], wanted["sizes"], ways):
         row: dict[str, Any] = {"network": network, "layer": layer, "size": size, "way": way}
         kind = "plain" if way == "plain" else "step"
@@ -141,6 +151,26 @@ def _dream(wanted: dict[str, Any]) -> dict[str, Any]:
     for name, percent in row["percent"].items():
         _line(name, f"{percent:.1f} %")
     _line("in all", f"{row['seconds']:.2f} s")
+    return row
+
+
+def _card(
+    wanted: dict[str, Any], machine: dict[str, Any], size: tuple[int, int], network: str, layer: str
+) -> dict[str, Any]:
+    """What the device comes to when it has enough to do."""
+    asked = {"network": network, "layer": layer, "device": wanted["device"]}
+    row = {"network": network, "layer": layer, "size": size, "device_name": machine["device_name"]}
+    row |= _measured("large", **asked, size=size)
+    print(f"\n{machine['device_name']}: {_wxh(size)}, {network} {layer}, {row['way']}, 4 octaves of 10 steps")
+    _line("the first time, and again", f"{row['first_s']:.2f} s", f"{row['again_s']:.2f} s")
+    _line("windows", f"{row['windows_per_s']:.1f} / s")
+    _line("of the matrix rate", f"{row['share']:.1%}", f"{row['matrix_tera_per_s']:.2f} T/s")
+    row["windows"] = {}
+    for side in wanted["sides"]:
+        found = _measured("windows", **asked, side=side, repeats=wanted["repeats"])
+        row["windows"][side] = found["rates"]
+        rates = (f"{rate:.1f} / s {way}" for way, rate in found["rates"].items())
+        _line(f"windows of {side}x{side}", ", ".join(rates))
     return row
 
 

@@ -22,20 +22,24 @@ from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from dreamd import codec, models, weights
 from dreamd.core import dream as core
-from dreamd.core.gradient import Grid
+from dreamd.core import plan
 from dreamd.core.objectives import energy
-from dreamd.devices import choose_device, choose_dtype, device_name, largest_window
+from dreamd.core.pyramid import octave_sizes
+from dreamd.devices import bfloat16_pays, choose_device, choose_dtype, device_name, largest_window, pixels_at_once
 from dreamd.kinds.dream import settings
 from dreamwire.networks import Network, find_network
 from dreamwire.params import validate
 
 #: Steps that are not counted: the first ones fill caches, and choose algorithms on a card.
 WARM_UP = 3
-#: What the core calls in every step; the first is a window's way through the network and back.
-PARTS: dict[str, object] = {"gradient": Grid, "normalise": core}
+#: What the core calls in every step, and where; the first is windows' way through the network and back.
+PARTS: dict[str, tuple[object, str]] = {"gradient": (plan, "gradients"), "normalise": (core, "normalise")}
+#: The side of the matrices that a device's rate is measured with: a card has to be kept busy.
+MATRIX = {"cuda": 8192}
 
 
 def machine(*, device: str) -> dict[str, Any]:
@@ -47,6 +51,8 @@ def machine(*, device: str) -> dict[str, Any]:
         "capability": torch.backends.cpu.get_cpu_capability(),
         "device": str(chosen),
         "device_name": device_name(chosen),
+        # Old cards have no convolutions in bfloat16.
+        "precisions": ["float32", "bfloat16"][: 2 if chosen.type != "cuda" or bfloat16_pays(chosen) else 1],
     }
 
 
@@ -103,6 +109,72 @@ def dream(*, size: tuple[int, int], device: str) -> dict[str, Any]:
     }
 
 
+def windows(*, network: str, layer: str, side: int, repeats: int, device: str) -> dict[str, Any]:
+    """Windows of `side`² in a second, through the network and back, in each way that the device knows."""
+    net = _loaded(network, "auto", device)
+    rates = {}
+    for way, count in (("step by step", 1), ("replayed", 1), ("together", net.at_once // side**2)):
+        if way != "step by step" and (net.recordings is None or not count):
+            continue
+        if net.recordings is not None:
+            net.recordings.off = way == "step by step"
+        shown = torch.stack([_picture((side, side), net.device)] * count).requires_grad_()
+
+        def climb(shown: Tensor = shown) -> None:
+            torch.autograd.grad(net.features(shown, [layer])[0].float().square().sum(), shown)
+
+        rates[way] = count / min(_timed(climb, repeats, net.device))
+    return {"rates": rates, "recorded": len(net.recordings or ())}
+
+
+def large(*, network: str, layer: str, size: tuple[int, int], device: str) -> dict[str, Any]:
+    """A dream of a large picture, 4 octaves of 10 steps, the first time and again, and how busy the device is.
+
+    `share` is how much of the rate at which it multiplies matrices the network comes to, by the operations that
+    the picture needs; that windows overlap counts for nothing.
+    """
+    net = _loaded(network, "auto", device)
+    picture, how = _picture(size, net.device), core.Settings(window=largest_window(net.device))
+    seconds: list[float] = []
+    shown = 0
+    for _ in range(2):
+        started = _now(net.device)
+        shown = sum(1 for _ in core.dream(net, energy({layer: 1.0}), picture, torch.ones_like(picture[0]), how))
+        seconds.append(_now(net.device) - started)
+    pixels = sum(
+        height * width * how.pace(octave)[0]
+        for octave, (height, width) in enumerate(octave_sizes(*picture.shape[1:], how.octaves, how.octave_scale))
+    )
+    rate = pixels * _operations(net, layer) / seconds[-1]
+    matrix = _matrix_rate(net.device, net.dtype)
+    return {
+        "way": str(net.dtype).removeprefix("torch."),
+        "first_s": seconds[0],
+        "again_s": seconds[-1],
+        "windows_per_s": shown / seconds[-1],
+        "tera_per_s": rate / 1e12,
+        "matrix_tera_per_s": matrix / 1e12,
+        "share": rate / matrix,
+        "recorded": len(net.recordings or ()),
+        "peak_mb": _peak(net.device),
+    }
+
+
+def _operations(net: models.LoadedNetwork, layer: str, side: int = 256) -> float:
+    """Multiplications and additions of a step for each pixel: the way back takes as many as the way forwards."""
+    forward = models.truncate(net.traced, [net.traced.layers[layer]])
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        forward(net.scale(_picture((side, side), net.device)[None]))
+    return 2 * counter.get_total_flops() / side**2
+
+
+def _matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Multiplications and additions in a second of a product of large matrices."""
+    side = MATRIX.get(device.type, 512)
+    matrix = torch.ones(side, side, device=device, dtype=dtype)
+    return 2 * side**3 / min(_timed(lambda: matrix @ matrix, 10, device))
+
+
 def made(*, network: str, file: str) -> dict[str, Any]:
     """Writes made weights of a network that is not here; their hash."""
     torch.save(_made(find_network(network)).state_dict(), file)
@@ -121,7 +193,7 @@ def climbed(*, network: str, layer: str, file: str, pictures: list[str]) -> dict
 
 
 KINDS: dict[str, Callable[..., dict[str, Any]]] = {
-    each.__name__: each for each in (machine, step, plain, dream, made, climbed)
+    each.__name__: each for each in (machine, step, plain, dream, windows, large, made, climbed)
 }
 
 
@@ -139,7 +211,9 @@ def _loaded(network: str, precision: str, device: str) -> models.LoadedNetwork:
         if file is None:
             file = Path(folder, row.weights.file)
             torch.save(_made(row).state_dict(), file)
-        return models.load(row, file, chosen, choose_dtype(precision, chosen))
+        net = models.load(row, file, chosen, choose_dtype(precision, chosen))
+    net.at_once = pixels_at_once(chosen)
+    return net
 
 
 def _made(row: Network) -> nn.Module:
@@ -163,8 +237,8 @@ def _steps(
     device, mask = network.device, torch.ones_like(picture[0])
     seconds: dict[str, list[float]] = {name: [] for name in PARTS}
     with contextlib.ExitStack() as patches:
-        for name, owner in PARTS.items():
-            clocked = _clocked(getattr(owner, name), device, seconds[name])
+        for part, (owner, name) in PARTS.items():
+            clocked = _clocked(getattr(owner, name), device, seconds[part])
             patches.enter_context(mock.patch.object(owner, name, clocked))
         started = _now(device)
         for progress in core.dream(network, energy({layer: 1.0}), picture, mask, how):

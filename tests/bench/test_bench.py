@@ -14,6 +14,7 @@ def test_everything_is_measured(tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "tests.bench", "--quick", "--device", "cpu", "--json", str(tmp_path / "bench.json"),
         "--networks", "googlenet:inception3a", "--sizes", "64x48", "--pictures", "64x48", "--repeats", "1",
+        "--large", "96x64",
     ]  # fmt: skip
     done = subprocess.run(
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=240, check=False
@@ -29,6 +30,13 @@ def test_everything_is_measured(tmp_path: Path) -> None:
     assert set(report["dream"]["percent"]) == {"gradient", "normalise", "the rest"}
     assert sum(report["dream"]["percent"].values()) == pytest.approx(100)
     assert all(percent > 0 for percent in report["dream"]["percent"].values())
+    (large,) = report["card"]  # a card would be measured in this way too
+    assert large["first_s"] > 0 < large["again_s"]
+    assert large["windows_per_s"] == pytest.approx(40 / large["again_s"])
+    assert large["share"] == pytest.approx(large["tera_per_s"] / large["matrix_tera_per_s"])
+    assert large["tera_per_s"] > 0
+    assert large["device_name"] in done.stdout
+    assert all(rates["step by step"] > 0 for rates in large["windows"].values())
     (job,) = report["jobs"]
     assert job["total_s"] > job["dream_s"] > 0
     assert 0 < job["first_preview_ms"] < 1000 * job["total_s"]

@@ -16,7 +16,6 @@ import pytest
 import torch
 import zmq
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dreamd import devices, models, replay, run, weights, worker
@@ -29,41 +28,14 @@ from dreamd.pixels import Arriving, Picture
 from dreamwire.errors import DreamError
 from dreamwire.messages import Array, Message, Preview, PreviewIs, Submit
 from dreamwire.messages import Progress as ProgressIs
-from dreamwire.networks import CLASSES, NETWORKS
+from dreamwire.networks import CLASSES
 from dreamwire.params import validate
+from every_operation import LAYERS, LITE0, both_ways, everything, pixels, recorded
 from fake_card import FakeCard
 from fake_network import FakeNetwork
 
 CPU, CUDA, META = torch.device("cpu"), torch.device("cuda"), torch.device("meta")
-LITE0 = NETWORKS["efficientnet_lite0"]
 T = TypeVar("T")
-
-
-class Everything(nn.Module):
-    """A network of all that has a gradient of its own here, and of what is left to autograd."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = SameConv2d(3, 8, 3, 2), nn.Conv2d(8, 6, 3, padding=1)
-        self.third, self.norm = nn.Conv2d(8, 4, 5, 2, 2), nn.BatchNorm2d(4)
-        self.fourth = SameConv2d(10, 10, 3, 1, groups=10)
-        self.last = SameConv2d(10, 10, 5, 2, groups=10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu6(self.first(x))
-        low = F.relu(self.norm(self.third(x)))
-        x = torch.cat([F.max_pool2d(F.relu(self.second(x)), 3, 2, 1), low], 1)
-        y: Tensor = self.last(F.avg_pool2d(F.relu(self.fourth(x)) + x, 2))
-        return y
-
-
-LAYERS = ("second", "last")
-
-
-def everything() -> models.LoadedNetwork:
-    torch.manual_seed(0)
-    traced = models.trace(Everything().eval().requires_grad_(False), LAYERS)
-    return models.LoadedNetwork(LITE0, traced, CPU, torch.float32)
 
 
 def lite0(dtype: torch.dtype = torch.float32) -> models.LoadedNetwork:
@@ -78,19 +50,6 @@ def card(monkeypatch: pytest.MonkeyPatch) -> FakeCard:
     return found
 
 
-def pixels(*size: int, seed: int = 0) -> Tensor:
-    height, width, count = (*size, 1)[:3]
-    return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(seed))
-
-
-def both_ways(network: models.LoadedNetwork, shown: Tensor, *layers: str) -> list[Tensor]:
-    """A network's activations, and the gradient of their energy."""
-    shown = shown.clone().requires_grad_()
-    found = network.features(shown, layers)
-    total = torch.stack([each.float().square().sum() for each in found]).sum()
-    return [*(each.detach() for each in found), *torch.autograd.grad(total, shown)]
-
-
 def same(found: list[Tensor], expected: list[Tensor]) -> bool:
     return all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
 
@@ -102,9 +61,9 @@ def same(found: list[Tensor], expected: list[Tensor]) -> bool:
 def test_a_replayed_window_is_what_it_is_step_by_step(
     dtype: torch.dtype, card: FakeCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replayed = [(everything(), LAYERS), (lite0(dtype), ("blocks.4", "blocks.7"))]
+    replayed = [(everything(CPU), LAYERS), (lite0(dtype), ("blocks.4", "blocks.7"))]
     monkeypatch.undo()
-    for (network, layers), plain in zip(replayed, (everything(), lite0(dtype)), strict=True):
+    for (network, layers), plain in zip(replayed, (everything(CPU), lite0(dtype)), strict=True):
         assert plain.recordings is None
         for seed in range(6):
             shown = pixels(64, 96, seed=seed)
@@ -114,15 +73,8 @@ def test_a_replayed_window_is_what_it_is_step_by_step(
     assert card.replays == 2 * 2 * (1 + 6 - replay.SEEN)
 
 
-def recorded(network: models.LoadedNetwork, *sizes: tuple[int, ...], layers: tuple[str, ...] = LAYERS) -> None:
-    """Has a network see windows of some sizes until they are recorded."""
-    for size in sizes:
-        for seed in range(replay.SEEN + 1):
-            both_ways(network, pixels(*size, seed=seed), *layers)
-
-
 def test_what_a_replay_gave_stays_when_others_follow(card: FakeCard) -> None:
-    network = everything()
+    network = everything(CPU)
     recorded(network, (64, 96), (48, 48))
     before = both_ways(network, pixels(64, 96), *LAYERS)
     copies = [each.clone() for each in before]
@@ -133,7 +85,7 @@ def test_what_a_replay_gave_stays_when_others_follow(card: FakeCard) -> None:
 
 
 def test_ways_back_in_any_order_are_right(card: FakeCard) -> None:
-    network = everything()
+    network = everything(CPU)
     recorded(network, (64, 96), (48, 48))
     shown = [pixels(64, 96, seed=1), pixels(48, 48, seed=2), pixels(64, 96, seed=3)]
     expected = [both_ways(network, each, *LAYERS)[-1] for each in shown]
@@ -146,7 +98,7 @@ def test_ways_back_in_any_order_are_right(card: FakeCard) -> None:
 
 
 def test_networks_that_share_a_card_do_not_disturb_each_other(card: FakeCard) -> None:
-    one, other = everything(), lite0()
+    one, other = everything(CPU), lite0()
     alone = both_ways(one, pixels(64, 96), *LAYERS)
     recorded(one, (64, 96))
     recorded(other, (64, 64), layers=("blocks.4",))
@@ -159,7 +111,7 @@ def test_networks_that_share_a_card_do_not_disturb_each_other(card: FakeCard) ->
 
 
 def test_a_layer_whose_gradient_nobody_has_counts_for_nothing(card: FakeCard) -> None:
-    network = everything()
+    network = everything(CPU)
     (alone,) = both_ways(network, pixels(64, 96), "second")[1:]
     recorded(network, (64, 96))
     for _ in range(2):  # before and after one in which the other layer counted
@@ -170,7 +122,7 @@ def test_a_layer_whose_gradient_nobody_has_counts_for_nothing(card: FakeCard) ->
 
 
 def test_a_way_back_can_be_asked_for_once(card: FakeCard) -> None:
-    network = everything()
+    network = everything(CPU)
     recorded(network, (64, 96))
     leaf = pixels(64, 96).requires_grad_()
     (found, _) = network.features(leaf, LAYERS)
@@ -180,7 +132,7 @@ def test_a_way_back_can_be_asked_for_once(card: FakeCard) -> None:
 
 
 def test_shapes_that_come_once_or_are_only_looked_at_are_not_recorded(card: FakeCard) -> None:
-    network = everything()
+    network = everything(CPU)
     for side in range(32, 64, 4):
         both_ways(network, pixels(side, 64), *LAYERS)
     for _ in range(5):
@@ -193,7 +145,7 @@ def test_the_shapes_used_least_recently_go_when_there_are_too_many(
     card: FakeCard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "MOST", 2)
-    network = everything()
+    network = everything(CPU)
     assert network.recordings is not None
     recorded(network, (32, 32), (32, 48))
     both_ways(network, pixels(32, 32), *LAYERS)
@@ -234,7 +186,7 @@ def test_what_cannot_be_recorded_goes_step_by_step_and_is_not_tried_again(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    network = everything()
+    network = everything(CPU)
     expected = both_ways(network, pixels(64, 96), *LAYERS)
     recorded(network, (32, 32))  # goes well, and goes with the others
     for name, function in fault.items():
