@@ -18,7 +18,7 @@ import zmq
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dreamd import devices, models, replay, run, weights, worker
+from dreamd import convolutions, devices, models, replay, run, weights, worker
 from dreamd.convolutions import Convolution, Phases, SameConv2d, padding
 from dreamd.core.dream import Settings, dream
 from dreamd.core.gradient import Grid
@@ -40,6 +40,14 @@ T = TypeVar("T")
 
 def lite0(dtype: torch.dtype = torch.float32) -> models.LoadedNetwork:
     return models.load(LITE0, weights.require(LITE0), CPU, dtype)
+
+
+@pytest.fixture(autouse=True)
+def without_onednn() -> Iterator[None]:
+    """As it is on a card, and by a patch of its own: tests undo that of others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolutions, "_onednn", lambda _device, _dtype: False)
+        yield
 
 
 @pytest.fixture
