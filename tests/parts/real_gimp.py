@@ -27,7 +27,7 @@ import gimp_roots
 #: The variable that names the folder in which pictures of the screen are kept to be looked at.
 SHOTS = "DEEPDREAM_SHOTS"
 #: Seconds for GIMP to be there, and for whatever else is waited for; on a quiet machine they are ten and one.
-START, PATIENCE = 120.0, 25.0
+START, PATIENCE = 120.0, 90.0
 
 PLUGIN = Path(__file__).parents[2] / "plugin" / "deep-dream"
 #: Runs inside GIMP until it is told to quit: takes Python from a socket, answers the value of `result` as JSON.
