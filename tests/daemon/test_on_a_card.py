@@ -194,9 +194,10 @@ def test_a_job_is_done_on_the_card_and_gives_its_memory_back(a_worker: worker.Wo
 def test_a_job_that_the_card_has_no_room_for_is_done_all_the_same(a_worker: worker.Worker) -> None:
     total = torch.cuda.get_device_properties(CARD).total_memory
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(CARD) + (500 << 20)) / total, CARD)
+    # A window of all of it takes more, one of 1024² less.
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(CARD) + (1 << 30)) / total)
     try:
-        done = a_worker.result(job(1800))
+        done = a_worker.result(job(1900))
     finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, CARD)
+        torch.cuda.set_per_process_memory_fraction(1.0)
     assert done.info["degraded"][0] == "the window was reduced to 1024 px"
