@@ -65,8 +65,8 @@ def bfloat16_pays(device: torch.device) -> bool:
 
     Their names do not tell: those without instructions for it compute it all the same, slower by five. Cards have
     them since Ampere (2020); of older ones torch says that they support it, but cuDNN has no convolutions for it.
-    Those have float32 and not float16: GeForce cards before Turing are slower in it, and of the smaller ones of
-    Turing cuDNN's convolutions in it come to NaN.
+    Those have float32 and not float16: GeForce cards before Turing are no quicker in it, and on the smaller ones
+    of Turing cuDNN's convolutions in it come to NaN.
     """
     if device.type == "cuda":
         return bool(torch.version.hip) or torch.cuda.get_device_capability(device) >= (8, 0)

@@ -52,7 +52,7 @@ class Picture:
     def colour(self, device: torch.device) -> Tensor:
         """R'G'B' or gray as float32 `(C, H, W)`, black 0 and white 1."""
         # As it came: in one piece, and integers are a quarter of what they become.
-        there = self.pixels.to(device, non_blocking=True)
+        there = self.pixels.to(device)
         return torch.stack([self._floats(there[..., channel]) for channel in range(self.colours)])
 
     def alpha(self, device: torch.device) -> Tensor | None:

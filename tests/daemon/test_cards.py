@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import uuid
 from collections.abc import Callable, Iterator
@@ -226,6 +227,79 @@ def test_a_dream_on_a_card_is_the_dream_that_it_is_without_replays(
     assert found.value == expected.value
     assert replayed.recordings is not None
     assert 1 <= len(replayed.recordings) < card.replays / 8
+
+
+class Cuda:
+    """As much of `torch.cuda` as recordings ask for; remembers in what order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, free: int = 1000, needed: int = 0) -> None:
+        self.events: list[str] = []
+        self.stream, self._free = "usual", [free, free - needed]
+        fakes = {
+            "Stream": lambda _device: self.side("its own"),
+            "current_stream": lambda _device: self.side("usual"),
+            "graph_pool_handle": lambda: "pool",
+            "CUDAGraph": lambda: SimpleNamespace(replay="replay"),
+            "empty_cache": lambda: None,
+            "mem_get_info": lambda _device: (self._free.pop(0) << 20, 1 << 40),
+            "device": lambda _device: contextlib.nullcontext(),
+            "stream": self.on,
+            "graph": self.graph,
+        }
+        for name, fake in fakes.items():
+            monkeypatch.setattr(torch.cuda, name, fake)
+
+    def side(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(
+            name=name,
+            wait_stream=lambda other: self.events.append(f"{name} waits for {other.name}"),
+            synchronize=lambda: None,
+        )
+
+    @contextlib.contextmanager
+    def on(self, stream: SimpleNamespace) -> Iterator[None]:
+        before, self.stream = self.stream, stream.name
+        try:
+            yield
+        finally:
+            self.stream = before
+
+    @contextlib.contextmanager
+    def graph(self, _graph: object, pool: str, stream: SimpleNamespace) -> Iterator[None]:
+        self.stream = stream.name  # and forgets to go back when it fails, as torch does
+        self.events.append(f"recording into the {pool}")
+        yield
+
+
+def test_work_is_rehearsed_and_recorded_on_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = Cuda(monkeypatch, free=1000, needed=400)
+    graphs = replay.CudaGraphs(CUDA)
+    around = ["its own waits for usual", "work", "usual waits for its own"]
+
+    def work() -> str:
+        assert cuda.stream == "its own"
+        cuda.events.append("work")
+        return "made"
+
+    assert graphs.rehearse(work) == "made"
+    assert cuda.events == around
+    cuda.events.clear()
+    assert graphs.record(work) == ("made", "replay")
+    assert cuda.events == [around[0], "recording into the pool", *around[1:]]
+    assert cuda.stream == "usual"
+
+
+def test_a_recording_that_fails_leaves_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = Cuda(monkeypatch)
+    with pytest.raises(RuntimeError, match="capturing"):
+        replay.CudaGraphs(CUDA).record(forbidden)
+    assert cuda.stream == "usual"
+
+
+def test_nothing_is_recorded_that_would_take_more_than_half_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    Cuda(monkeypatch, free=1000, needed=600)
+    with pytest.raises(torch.OutOfMemoryError, match="600 MiB of 1000"):
+        replay.CudaGraphs(CUDA).rehearse(list)
 
 
 # The fake card itself

@@ -23,7 +23,7 @@ class Network(Protocol):
 
     @property
     def at_once(self) -> int:
-        """The pixels that windows shown together may have; one that has more is shown by itself, so 0 for each."""
+        """How many pixels windows may have that are shown together. At 0 each is shown alone."""
 
     def features(self, pixels: Tensor, names: Sequence[str]) -> list[Tensor]:
         """Activations `(n, C, h, w)` of the named layers for `pixels (n, 3, H, W)`, R'G'B' in 0..1."""

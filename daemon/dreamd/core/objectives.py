@@ -132,8 +132,8 @@ def _chosen(maps: Tensor, channels: tuple[int, ...]) -> Tensor:
     """The channels of maps `(C, h, w)` that count; empty means all."""
     if not channels:
         return maps
-    # For a list a card would be waited for.
-    return maps[torch.tensor(channels).to(maps.device, non_blocking=True)]
+    # For a list a card would be waited for. To other devices nothing can be sent in safety without waiting.
+    return maps[torch.tensor(channels).to(maps.device, non_blocking=maps.is_cuda)]
 
 
 @dataclass(frozen=True)

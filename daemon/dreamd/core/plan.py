@@ -140,18 +140,25 @@ def climb(
     Windows of one size are shown together, of whichever image, as far as the network takes several at once.
     """
     for batch in _batches(slopes, network.at_once):
-        boxes = [slope.plan._in_image(window) for slope, window in batch]
-        parts = [cut(slope.image, box) for (slope, _), box in zip(batch, boxes, strict=True)]
-        pixels = torch.stack(parts) if len(parts) > 1 else parts[0][None]
-        shown = [(slope.plan.grid, window) for slope, window in batch]
-        values, pieces = gradients(network, objective, scales, pixels, shown)
-        for (slope, _), box, piece in zip(batch, boxes, pieces, strict=True):
-            add_back(slope.total, slope.plan.extent.size, slope.plan.extent.area, piece, box)
-        yield from values
+        yield from _climb(network, objective, scales, batch)
+
+
+def _climb(
+    network: Network, objective: Objective, scales: Sequence[float], batch: Sequence[tuple[Slope, Window]]
+) -> Tensor:
+    """The same for windows of one size; their values `(n, terms)`."""
+    boxes = [slope.plan._in_image(window) for slope, window in batch]
+    parts = [cut(slope.image, box) for (slope, _), box in zip(batch, boxes, strict=True)]
+    pixels = torch.stack(parts) if len(parts) > 1 else parts[0][None]
+    shown = [(slope.plan.grid, window) for slope, window in batch]
+    values, pieces = gradients(network, objective, scales, pixels, shown)
+    for (slope, _), box, piece in zip(batch, boxes, pieces, strict=True):
+        add_back(slope.total, slope.plan.extent.size, slope.plan.extent.area, piece, box)
+    return values
 
 
 def _batches(slopes: Sequence[Slope], at_once: int) -> Iterator[list[tuple[Slope, Window]]]:
-    """All windows, those of one size together while they have `at_once` pixels or fewer."""
+    """All windows, those of one size together as long as they have no more than `at_once` pixels."""
     waiting: dict[tuple[int, int], list[tuple[Slope, Window]]] = {}
     for slope in slopes:
         for window in slope.plan.windows:
