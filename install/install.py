@@ -28,6 +28,7 @@ import machine  # noqa: E402
 import plugin_folder  # noqa: E402
 import project  # noqa: E402
 import removal  # noqa: E402
+import service  # noqa: E402
 from dreamd import gimps  # noqa: E402
 from dreamd.gimps import PROCEDURE, Place  # noqa: E402
 from dreamwire import __version__, launch, paths  # noqa: E402
@@ -52,10 +53,11 @@ def main() -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     arguments = parse()
+    os.umask(os.umask(0o022) | 0o022)  # what others could write, the daemon and its clients would not trust
     try:
         if arguments.uninstall:
             return uninstall(arguments.gimp_dir)
-        return install(arguments.gimp_dir, linked=arguments.link)
+        return install(arguments.gimp_dir, linked=arguments.link, served=arguments.service)
     except KeyboardInterrupt:
         print("\nInterrupted. Run this again to go on.", file=sys.stderr)
         return 130
@@ -68,6 +70,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--uninstall", action="store_true", help="remove everything, fetched weights too")
     parser.add_argument(
         "--link", action="store_true", help="link the plug-in to this checkout and use its .venv, to work on them"
+    )
+    parser.add_argument(
+        "--service",
+        action="store_true",
+        help="have the system start the daemon: systemd when it is needed, launchd or Windows when you log in",
     )
     parser.add_argument(
         "--gimp-dir",
@@ -89,7 +96,7 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
-def install(gimp_dirs: Sequence[Path], *, linked: bool) -> int:
+def install(gimp_dirs: Sequence[Path], *, linked: bool, served: bool) -> int:
     every = consoles.find()
     found = [gimp for gimp in every if gimp.is_three]
     known = {place.folder: place for place in gimps.places()}
@@ -101,7 +108,8 @@ def install(gimp_dirs: Sequence[Path], *, linked: bool) -> int:
     print(f"The daemon is in {venv.folder}: torch {about['torch']}, on the {about['device']}.")
     before = command()
     write_command(venv)
-    troubles = stop_daemon() if is_new or command() != before else []
+    served = served or service.is_installed()
+    troubles = stop_daemon() if is_new or served or command() != before else []
     if about["device"] == "processor" and machine.choose().backend != "cpu":
         troubles.append(
             f"{machine.choose()} But this torch finds no card that it can use, so the processor does the work."
@@ -121,10 +129,16 @@ def install(gimp_dirs: Sequence[Path], *, linked: bool) -> int:
             how = "linked" if as_link else "copied"
             print(f"{place.name}: the plug-in {__version__} is {how} to {place.plugin}.")
     troubles += [trouble for place in filled for trouble in ask(place, found)]
+    sandboxed = any(place.sandbox for place in filled) or (bool(filled) and any(gimp.sandbox for gimp in found))
+    if served:
+        try:
+            print(service.put(venv, sandboxed=sandboxed))
+        except service.RefusedError as error:
+            troubles.append(str(error))
 
     if not places:
         print(f"\n{nowhere([gimp for gimp in every if not gimp.is_three])}")
-    print(f"\n{next_steps(filled, found)}")
+    print(f"\n{next_steps(bool(filled), by_hand=sandboxed and not service.listens())}")
     if troubles:
         print("\nNot all went well:", *troubles, sep="\n- ")
     return 1 if troubles else 0
@@ -205,6 +219,7 @@ def command() -> list[str]:
 
 def stop_daemon() -> list[str]:
     """Ends the user's daemon, also the one that a GIMP in a sandbox uses; what went wrong."""
+    service.stop()  # else whoever connects next, `stop` itself, would start it again
     troubles = []
     for where in ((), ("--endpoint", paths.LOOPBACK_ENDPOINT)) if command() else ():
         stop = [*command(), "stop", *where]
@@ -254,18 +269,19 @@ def nowhere(others: Iterable[consoles.Console]) -> str:
     )
 
 
-def next_steps(filled: Sequence[Place], found: Iterable[consoles.Console]) -> str:
-    """What to do next."""
+def next_steps(in_gimp: bool, *, by_hand: bool) -> str:
+    """What to do next; `by_hand` if there is a GIMP for which nobody starts the daemon."""
     lines = ["What next:"]
-    if filled:
+    if in_gimp:
         lines += [
             "  Start GIMP, or restart it, open a picture, select something, and choose",
             "  Filters > Deep Dream > Dream...",
         ]
-    if any(place.sandbox for place in filled) or (filled and any(gimp.sandbox for gimp in found)):
+    if by_hand:
         lines += [
             "  A GIMP in a flatpak or a snap may not start the daemon. Have this run in a terminal meanwhile:",
             f"    {launch.typed('serve', '--endpoint', paths.LOOPBACK_ENDPOINT)}",
+            "  or have systemd start it, by python3 install/install.py --service",
         ]
     lines += [
         f"  {launch.typed('dream', 'PHOTO.jpg', '-o', 'OUT.png')}",

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import service
 from dreamd.gimps import PROCEDURE, RECORD, Place, places, record
 from dreamwire import paths
 from dreamwire.launch import COMMAND_FILE
@@ -63,6 +64,9 @@ def uninstall(gimp_dirs: Iterable[Path]) -> Removal:
             removal.remove(place.plugin)
         for rest in (*place.plugin.parent.glob(f".{place.plugin.name}.*"), *_settings(place)):
             removal.remove(rest)
+    with service.forgotten() as files:
+        for file in files:
+            removal.remove(file)
     for folder, patterns in _folders():
         removal.remove_folder(folder, patterns)
     # The innermost come last in the record.
@@ -82,9 +86,9 @@ def _folders() -> Iterator[tuple[Path, tuple[str, ...]]]:
     with contextlib.suppress(PermissionError):  # somebody else's, which was never used
         yield paths.runtime_dir(), _if_named("DEEPDREAM_RUNTIME", "daemon.sock*", "worker-*", "token-*")
     yield paths.log_dir(), _if_named("DEEPDREAM_LOGS", "daemon.*")
-    yield paths.config_dir(), _if_named("DEEPDREAM_CONFIG", "*.json")
+    yield paths.config_dir(), _if_named("DEEPDREAM_CONFIG", "*.json", "gimp-daemon", "keys")
     yield paths.cache_dir(), _if_named("DEEPDREAM_CACHE", "catalogue")
-    data = ("venv", "cache", "weights", "run", COMMAND_FILE, RECORD, "install.log")
+    data = ("venv", "cache", "weights", "run", COMMAND_FILE, RECORD, "install.log", "service.xml")
     yield from ((folder, _if_named("DEEPDREAM_DATA", *data)) for folder in paths.client_dirs())
 
 

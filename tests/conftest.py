@@ -14,6 +14,10 @@ from real_daemon import Daemon
 from weights_server import Server, needs_to_fetch
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="long forms of the tests of faults")
+
+
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook, and would come before
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share something costly go to the same process: those of one GIMP, and those of one file."""

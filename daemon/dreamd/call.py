@@ -33,6 +33,7 @@ class Call:
             self.arguments.endpoint,
             start=start,
             starting=lambda: self.say("Starting the daemon..."),
+            lost=lambda: self.say("The daemon ended in the middle of this. It is begun anew."),
             name="deepdream",
         )
         if client.welcome.daemon != __version__:
@@ -44,7 +45,8 @@ class Call:
 
     def say(self, text: str) -> None:
         """Tells the user something that is not the command's result."""
-        print(text, file=sys.stderr, flush=True)
+        over = "\r\033[K" if sys.stderr.isatty() else ""  # there may be a bar
+        print(f"{over}{text}", file=sys.stderr, flush=True)
 
     def result(self, value: object, text: str) -> None:
         """The command's result: `value` for programs, `text` for people."""

@@ -21,6 +21,7 @@ from dreamwire.presets import find_preset, presets
 
 from . import commands
 from .call import FAILED, INTERRUPTED, OK, UNREACHABLE, USAGE, Call, write
+from .limits import ROWS, flag_of
 
 Number = TypeVar("Number", int, float)
 
@@ -77,6 +78,19 @@ examples:
   deepdream visualise --layers blocks.8 --channels 36 -o channel.png
   deepdream visualise photo.jpg -o out.png --mask sky.png --classes goldfish
 """,
+    "keys": """\
+Let a laptop use the daemon of a studio:
+  deepdream keys new                                    on both; each tells its key
+  deepdream keys allow KEY --name laptop                in the studio, with the laptop's key
+  deepdream serve --listen tcp://0.0.0.0:47616          in the studio
+  deepdream keys allow KEY --at tcp://studio:47616      on the laptop, with the studio's key
+  deepdream --endpoint tcp://studio:47616 dream photo.jpg -o out.png
+  deepdream keys revoke laptop                          in the studio, when it shall not any more
+""",
+    "health": """\
+exit codes:
+  0 all parts are well, 1 one is ill, or there is no daemon
+""",
     "fool": """\
 `deepdream classes WORD` finds the names of classes.
 
@@ -104,7 +118,8 @@ class Parser(argparse.ArgumentParser):
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments, with `command` and its `parser`. Raises `UsageError`, and `DreamError` for bad values."""
-    arguments, unknown = parser().parse_known_args(argv)
+    # No defaults of the parsers: a command's would undo what stands before the command.
+    arguments, unknown = parser().parse_known_args(argv, argparse.Namespace(endpoint=None, json=False))
     if unknown:
         known = re.findall(r"--[\w-]+", arguments.parser.format_help())
         near = difflib.get_close_matches(unknown[0], set(known), n=2)
@@ -128,7 +143,7 @@ def parser() -> argparse.ArgumentParser:
         parents=[shared],
         allow_abbrev=False,
     )
-    top.set_defaults(endpoint=None, json=False, command=_help, parser=top)
+    top.set_defaults(command=_help, parser=top)
     top.add_argument("--version", action="version", version=f"deepdream {__version__}")
     subparsers = top.add_subparsers(title="commands", metavar="COMMAND")
 
@@ -177,8 +192,29 @@ def parser() -> argparse.ArgumentParser:
     params.add_argument("--markdown", action="store_true", help="as a table for the docs")
     add_options(add(commands.serve))
     add(commands.status)
+    add(commands.health, epilog=EPILOGS["health"]).add_argument(
+        "--patience",
+        type=_at_least(1.0, float),
+        default=60.0,
+        metavar="S",
+        help="seconds without a word after which a part counts as ill (default %(default)g)",
+    )
     add(commands.stop)
-    add(commands.doctor)
+    keys = add(commands.keys, epilog=EPILOGS["keys"])
+    keys.add_argument("what", choices=["list", "new", "allow", "revoke"], nargs="?", default="list")
+    keys.add_argument("key", nargs="?", default="", metavar="KEY", help="64 characters, as `keys list` shows them")
+    keys.add_argument("--name", default="", help="whose key is allowed")
+    keys.add_argument("--at", type=_tcp, metavar="E", help="the daemon whose key is allowed")
+    keys.add_argument("--anew", action="store_true", help="make another key than there is")
+    relay = add(commands.relay)
+    relay.add_argument("far", type=_tcp, metavar="E", help="the daemon's endpoint, tcp://HOST:PORT")
+    relay.add_argument("--log", type=_file, default=argparse.SUPPRESS, metavar="FILE", help="where the log goes")
+    add(commands.doctor).add_argument(
+        "--bundle",
+        type=_file,
+        metavar="FILE",
+        help="write what was found, settings and logs, without names of files and keys, as a zip that can be sent",
+    )
     return top
 
 
@@ -304,11 +340,16 @@ def add_options(serve: argparse.ArgumentParser) -> None:
         ("--memory", _at_least(1, int), "MIB", "of networks kept loaded"),
         ("--idle", _at_least(0.0, float), "S", "seconds without a job until memory is freed"),
         ("--preload", _preload, "NAME", "the network to load at the start, or '' for none"),
-        ("--megapixels", _at_least(1, int), "N", "largest picture taken"),
-        ("--queue", _at_least(1, int), "N", "most jobs that may wait"),
-        ("--log", Path, "FILE", "where the log goes"),
+        ("--listen", _tcp, "E", "be open to other computers too, as tcp://0.0.0.0:47616: `deepdream keys`"),
+        ("--log", _file, "FILE", "where the log goes"),
     ):
         serve.add_argument(flag, type=kind, default=argparse.SUPPRESS, metavar=metavar, help=help_text)
+    limits = serve.add_argument_group("limits")
+    for name, row in ROWS.items():
+        about = f"most {row.metadata['what']} (default {row.default})"
+        limits.add_argument(
+            flag_of(name), type=_at_least(1, int), default=argparse.SUPPRESS, metavar="N", help=about
+        )
 
 
 def _at_least(minimum: Number, kind: Callable[[str], Number]) -> Callable[[str], Number]:
@@ -342,6 +383,18 @@ def _size(text: str) -> tuple[int, int]:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no width and height in pixels such as 640x480")
     return int(found[2]), int(found[1])
+
+
+def _file(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _tcp(text: str) -> str:
+    from dreamwire.transport import parse_endpoint  # noqa: PLC0415 - zmq, which most commands do without
+
+    if not isinstance(parse_endpoint(text), tuple):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of this form: tcp://HOST:PORT")
+    return text
 
 
 def _devices(text: str) -> str:

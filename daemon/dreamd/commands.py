@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dreamwire.classes import search, synonyms
 from dreamwire.errors import DreamError
@@ -17,10 +18,13 @@ from dreamwire.networks import CLASSES, find_network, is_of_timm
 from dreamwire.params import JOBS, Param, markdown
 from dreamwire.presets import drop_preset, keep_preset, parse_preset
 from dreamwire.presets import presets as all_presets
-from dreamwire.words import duration
 
 from .call import FAILED, OK, Call, write
+from .telling import told
 from .terminal import Bar, table
+
+if TYPE_CHECKING:
+    from .health import Check
 
 
 def picture(kind: str, call: Call) -> int:
@@ -166,37 +170,15 @@ def status(call: Call) -> int:
     """Show what the daemon is doing; this command does not start it."""
     with call.client(start=False) as client:
         found = client.status()
-    counts = ", ".join(f"{count} {what}" for what, count in found["counts"].items())
-    up = duration(found["uptime_seconds"])
-    rows = [
-        ("daemon", f"version {found['version']}, process {found['pid']}, up for {up}"),
-        ("endpoint", found["endpoint"]),
-        *(("worker", _worker(worker)) for worker in found["workers"]),
-        *(("job", _job(job)) for job in found["jobs"]),
-        ("so far", counts or "no jobs"),
-        *([("last error", found["last_error"])] if found["last_error"] else []),
-        ("weights", found["weights"]),
-        ("log", found["log"]),
-    ]
-    call.result(found, table(rows))
+    call.result(found, table(told(found)))
     return OK
 
 
-def _worker(worker: dict[str, Any]) -> str:
-    if not worker["running"]:
-        return f"{worker['device']}, asleep; the next job wakes it"
-    if "torch" not in worker:
-        return f"{worker['device']}, process {worker['pid']}, starting"
-    names = [f"{each['name']} ({each['precision']})" for each in worker["networks"]]
-    return (
-        f"{worker['device']} ({worker['device_name']}), process {worker['pid']}, torch {worker['torch']},"
-        f" {'busy' if worker['job'] else 'idle'}, {' and '.join(names) or 'no network'} loaded"
-    )
+def health(call: Call) -> int:
+    """Send a tiny job through all parts of the daemon; say which one is ill. Does not start the daemon."""
+    from .health import examine  # noqa: PLC0415 - what few commands need
 
-
-def _job(job: dict[str, Any]) -> str:
-    how = f"{job['position']} before it" if job["state"] == "queued" else f"{job['fraction']:.0%}"
-    return f"{job['job'][:8]} {job['kind']}, {job['state']}, {how}, for {job['client'] or 'nobody'}"
+    return _report(call, examine(partial(call.client, start=False), call.arguments.patience))
 
 
 def stop(call: Call) -> int:
@@ -214,11 +196,76 @@ def stop(call: Call) -> int:
     return OK
 
 
+def keys(call: Call) -> int:
+    """Show, make, allow and revoke the keys by which computers know each other."""
+    from . import keys as kept  # noqa: PLC0415 - zmq
+
+    what, key, name, at = (getattr(call.arguments, each) for each in ("what", "key", "name", "at"))
+    if what == "new":
+        public = kept.make(anew=call.arguments.anew).public.hex()
+        lines = [
+            f"This computer's key is {public}.",
+            "Where it is to be let in, or to be called from, `deepdream keys allow` takes it.",
+        ]
+        call.result({"own": public}, "\n".join(lines))
+    elif what == "allow":
+        if bool(name) == bool(at):
+            raise DreamError(
+                "bad_params", "Say whose key it is: --name NAME for a client, --at ENDPOINT for a daemon."
+            )
+        allowed = kept.allow(key, name or at)
+        may = f"The daemon at {at} may be called now." if at else f"{allowed.name} may call now."
+        call.result(dataclasses.asdict(allowed), may)
+    elif what == "revoke":
+        gone = kept.revoke(key)
+        call.result(
+            [dataclasses.asdict(each) for each in gone], f"Revoked: {', '.join(each.name for each in gone)}."
+        )
+    else:
+        _list_keys(call)
+    return OK
+
+
+def _list_keys(call: Call) -> None:
+    from . import keys as kept  # noqa: PLC0415 - zmq
+
+    try:
+        own = kept.own().public.hex()
+    except DreamError as error:
+        own, none = "", error.message
+    known = kept.known()
+    rows = [("this computer", own or none), *((each.name, each.key) for each in known)]
+    found = {
+        "own": own,
+        "clients": [dataclasses.asdict(each) for each in known if not each.is_daemon],
+        "daemons": [dataclasses.asdict(each) for each in known if each.is_daemon],
+    }
+    call.result(found, table(rows))
+
+
+def relay(call: Call) -> int:
+    """Stand on this computer for a daemon on another one; clients start this by themselves."""
+    from .serving import relay as run  # noqa: PLC0415 - zmq
+
+    return run(call.arguments)
+
+
 def doctor(call: Call) -> int:
     """Check the installation, a tiny dream included; say how to mend what is wrong."""
     from .doctor import examine  # noqa: PLC0415 - looks at much that nobody else needs
 
     checks = list(examine(call.client))
+    if file := call.arguments.bundle:
+        from .bundle import write as write_bundle  # noqa: PLC0415
+
+        write_bundle(file, checks, partial(call.client, start=False))
+        call.say(f"{file} can be sent: this, settings and logs, without names and keys. Look into it first.")
+    return _report(call, checks)
+
+
+def _report(call: Call, examined: Iterable[Check]) -> int:
+    """Shows what was found, and how to mend it; whether all is well, as an exit code."""
+    checks = list(examined)
     call.result(
         [dataclasses.asdict(check) for check in checks], table([row for check in checks for row in check.rows])
     )

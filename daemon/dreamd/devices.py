@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import math
-import os
-import timeit
+import re
+import sys
+import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from dreamwire.errors import DreamError
 from dreamwire.networks import find_network
 
-from . import models, weights
+from . import models, ram, weights
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ BATCH_SHARE = 1 / 16
 SMALLEST_WINDOW = 256
 #: The share of the time of float32 that bfloat16 has to stay below to be worth its rounding.
 PAYS = 0.8
+#: How often each is tried.
+TRIES = 8
 
 
 def choose_device(wish: str) -> torch.device:
@@ -61,22 +64,36 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 @functools.cache
 def bfloat16_pays(device: torch.device) -> bool:
-    """Whether a device is quicker in bfloat16; on processors this is measured, in a few milliseconds.
+    """Whether a device is quicker in bfloat16; on processors this is measured, in a tenth of a second.
 
-    Their names do not tell: those without instructions for it compute it all the same, slower by five. Cards have
-    them since Ampere (2020); of older ones torch says that they support it, but cuDNN has no convolutions for it.
-    Those have float32 and not float16: GeForce cards before Turing are no quicker in it, and on the smaller ones
-    of Turing cuDNN's convolutions in it come to NaN.
+    Their names do not tell: those without instructions for it compute it all the same, slower by five. Measured is
+    what one thread takes, not the time that passes: were it to depend on what else the machine does, the same
+    dream would be another picture after the daemon's next start.
+
+    Cards have instructions for it since Ampere (2020); of older ones torch says that they support it, but cuDNN
+    has no convolutions for it. Those have float32 and not float16: GeForce cards before Turing are no quicker in
+    it, and with the smaller ones of Turing cuDNN's convolutions in it come to NaN.
     """
     if device.type == "cuda":
         return bool(torch.version.hip) or torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
         return False
-    quickest = {
-        dtype: min(timeit.repeat(partial(_convolve, dtype), number=1, repeat=6))
-        for dtype in (torch.float32, torch.bfloat16)
-    }
-    return quickest[torch.bfloat16] < PAYS * quickest[torch.float32]
+    taken: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(TRIES):
+            for dtype, times in taken.items():
+                started = _clock()
+                _convolve(dtype)
+                times.append(_clock() - started)
+    finally:
+        torch.set_num_threads(threads)
+    return min(taken[torch.bfloat16]) < PAYS * min(taken[torch.float32])
+
+
+#: Windows counts a thread's time in sixtieths of a second.
+_clock = time.perf_counter if sys.platform == "win32" else time.thread_time
 
 
 def _convolve(dtype: torch.dtype) -> Tensor:
@@ -92,7 +109,7 @@ def largest_window(device: torch.device) -> int:
     """The side of the largest window where a job does not choose: what fits the device with ease."""
     if device.type == "cuda":
         return LARGEST_ON_A_CARD
-    side = math.isqrt(int(_memory() * WINDOW_SHARE / PIXEL))
+    side = math.isqrt(int(ram.allowed() * WINDOW_SHARE / PIXEL))
     return min(max(side // SMALLEST_WINDOW, 1) * SMALLEST_WINDOW, LARGEST_WINDOW)
 
 
@@ -107,12 +124,15 @@ def pixels_at_once(device: torch.device) -> int:
     return min(int(room), LARGEST_ON_A_CARD**2)
 
 
-def _memory() -> int:
-    """Bytes of this machine's memory; a usual number where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return 8 << 30
+def card_memory(device: torch.device) -> dict[str, int] | None:
+    """Bytes of a card's memory: in all, free for everybody, and taken by this process; None without a card."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return {"total": total, "free": free, "ours": torch.cuda.memory_reserved(device)}
+    if device.type == "mps":
+        total, ours = torch.mps.recommended_max_memory(), torch.mps.driver_allocated_memory()
+        return {"total": total, "free": max(total - ours, 0), "ours": ours}
+    return None
 
 
 def device_name(device: torch.device) -> str:
@@ -123,12 +143,16 @@ def device_name(device: torch.device) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out; torch says so on the processor by a plain RuntimeError."""
+    """Whether an error means that memory ran out; on the processor a plain RuntimeError says so, in many ways."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and (
-        "not enough memory" in str(error) or "allocate memory" in str(error)
-    )
+    return isinstance(error, RuntimeError) and bool(_WITHOUT_MEMORY.search(str(error)))
+
+
+#: By torch itself, by oneDNN when it writes the code for a convolution, by the C++ library, and for threads.
+_WITHOUT_MEMORY = re.compile(
+    r"not enough memory|allocate memory|could not create a (primitive(?! desc)|memory)|bad_alloc|start new thread"
+)
 
 
 class NetworkCache:
@@ -184,6 +208,7 @@ class Attempt:
     device: torch.device
     window: int
     degraded: list[str] = field(default_factory=list)
+    unloaded: bool = False
 
     @property
     def at_once(self) -> int:
@@ -197,11 +222,23 @@ class Attempt:
 
     def lighter(self, cache: NetworkCache) -> Attempt | None:
         """The next attempt after memory ran out; None when nothing lighter is left."""
+        others = len(cache.listed()) > 1 and not self.unloaded
         cache.unload()
+        gc.collect()
+        ram.give_back()
+        if others:
+            return replace(self, unloaded=True, degraded=[*self.degraded, "other networks were unloaded"])
         if self.window > SMALLEST_WINDOW:
-            window = max(self.window // 2, SMALLEST_WINDOW)
-            return Attempt(self.device, window, [*self.degraded, f"the window was reduced to {window} px"])
+            return self.reduced(self.window // 2)
         if self.device.type != "cpu":
             cpu = torch.device("cpu")
-            return Attempt(cpu, largest_window(cpu), [*self.degraded, "the processor was used"])
+            degraded = [*self.degraded, "the processor was used"]
+            return replace(self, device=cpu, window=largest_window(cpu), degraded=degraded)
         return None
+
+    def reduced(self, window: int = SMALLEST_WINDOW) -> Attempt:
+        """The same with smaller windows."""
+        if self.window <= SMALLEST_WINDOW:
+            return self
+        window = max(window, SMALLEST_WINDOW)
+        return replace(self, window=window, degraded=[*self.degraded, f"the window was reduced to {window} px"])

@@ -9,44 +9,25 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dreamwire import __version__, paths
-from dreamwire.client import Client, Image
+from dreamwire.client import Client
 from dreamwire.errors import DreamError, UnreachableError
 from dreamwire.launch import COMMAND_FILE, INSTALL, daemon_command
-from dreamwire.messages import Done
 from dreamwire.networks import NETWORKS
 from dreamwire.params import PARAMS
 
 from . import weights
 from .gimps import Place, places, record
+from .health import Check, parts
 
 #: The name under which this project is installed.
 DISTRIBUTION = "deep-dream-gimp"
 AGAIN = f"Run `{INSTALL}` again."
-#: Seconds without a word after which a daemon hangs: it says something several times in each.
-SILENCE = 10.0
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing looked at: what was found; if that is bad, how to mend it, and else what may be worth knowing."""
-
-    name: str
-    ok: bool
-    found: str
-    cure: str = ""
-
-    @property
-    def rows(self) -> list[tuple[str, str, str]]:
-        """For a table."""
-        verdict = ("note" if self.cure else "ok") if self.ok else "BAD"
-        return [(verdict, self.name, self.found), *([("", "", self.cure)] if self.cure else [])]
+#: Seconds without a word after which a worker hangs. It may have to start, on a slow disk, and load its network.
+SILENCE = 60.0
 
 
 def examine(connect: Callable[[], Client]) -> Iterator[Check]:
@@ -194,40 +175,12 @@ def _daemon(connect: Callable[[], Client]) -> Iterator[Check]:
             cure = f"This command is {__version__}. Run `deepdream stop`; the next command starts its own."
             found = f"version {status['version']}, process {status['pid']}, at {status['endpoint']}"
             yield Check("daemon", ours, found, "" if ours else cure)
-            dream = _dream(client, status)
-            yield dream
-            if dream.ok:
-                yield from map(_worker, client.status()["workers"])
-            if status["last_error"]:
-                yield Check("last error", True, status["last_error"], f"{status['log']} may say more.")
+            if ours:
+                yield from parts(client, status, SILENCE)
+                for error in status["last_errors"][:1]:
+                    found = f"{error['code']}: {error['message']}"
+                    yield Check("last error", True, found, f"{status['log']} may say more.")
     except DreamError as error:
         yield Check("daemon", False, "does not serve us", error.message)
     except (UnreachableError, OSError) as error:
         yield Check("daemon", False, "does not answer", f"{error} {paths.log_dir() / 'daemon.log'} may say why.")
-
-
-def _dream(client: Client, status: dict[str, Any]) -> Check:
-    """The proof: a dream of 64 x 64 pixels, unless others are dreaming."""
-    waiting = sum(job["state"] in ("queued", "running") for job in status["jobs"])
-    if waiting:
-        return Check("dream", True, "not tried", f"Jobs are under way ({waiting}); try again later.")
-    pixels = Image(bytes(range(256)) * 48, (64, 64, 3), "uint8")
-    started = time.monotonic()
-    try:
-        job = client.submit("dream", {"octaves": 1, "steps": 1}, image=pixels)
-        while event := job.next(SILENCE):
-            if isinstance(event, Done):
-                taken = time.monotonic() - started
-                return Check("dream", True, f"{event.info['objective']} of {event.info['network']}, {taken:.1f} s")
-    except DreamError as error:
-        return Check("dream", False, "fails", f"{error.message} {status['log']} may say more.")
-    cure = f"Process {status['pid']} hangs: end it, and try again. {status['log']} may say why."
-    return Check("dream", False, f"no word for {SILENCE:g} s", cure)
-
-
-def _worker(worker: dict[str, Any]) -> Check:
-    if not worker["running"]:
-        return Check("worker", True, f"{worker['device']}, asleep")
-    if "torch" not in worker:
-        return Check("worker", True, f"{worker['device']}, starting")
-    return Check("worker", True, f"{worker['device']} ({worker['device_name']}), torch {worker['torch']}")

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from dreamwire import __version__
 from dreamwire.errors import DreamError
+from dreamwire.private import secure_file
 
 #: Called with the bytes that are here and the bytes of the whole file.
 Progress = Callable[[int, int], None]
@@ -38,8 +39,12 @@ class _DroppedError(Exception):
 
 
 def check_url(url: str) -> str:
-    """`url` itself if a file can be fetched from it, else `ValueError`."""
+    """`url` itself if a file can be fetched from it, else `ValueError`, that tells no password."""
     parts = urlsplit(url)  # this and .port raise ValueError too
+    if "@" in parts.netloc:
+        raise ValueError(
+            "an address with a user's name in it cannot be used, because it would be told in messages"
+        )
     if parts.scheme not in ("https", "http") or not parts.hostname or parts.port == 0 or not url.isascii():
         raise ValueError(f"{url!r:.200} is no address that begins with https:// or http://")
     return url
@@ -129,7 +134,7 @@ class Download:
                 tag.write_text(_validator(response), "latin-1")
             done = offset
             self.progress(done, total)
-            with self.part.open("ab") as file:
+            with open(self.part, "ab", opener=secure_file) as file:
                 for chunk in self._chunks(response, missing):
                     file.write(chunk)
                     done += len(chunk)
@@ -214,10 +219,17 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             fp.close()
             raise DreamError(
                 "download",
-                f"{req.host} leads from {req.type} to {newurl:.200}, which is not https, so it was not followed."
+                f"{req.host} leads from {req.type} to {_without_keys(newurl)}, which is not https, so it was not"
+                " followed."
                 " Set DEEPDREAM_WEIGHTS_URL to another mirror, or try another network connection.",
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _without_keys(url: str) -> str:
+    """An address for a message: servers sign where they lead to by what stands behind the question mark."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"[:200]
 
 
 def _tag(part: Path) -> Path:

@@ -6,10 +6,15 @@ import os
 import sys
 from pathlib import Path
 
+from dreamwire.private import secure_file
+
 
 def try_lock(path: Path) -> int | None:
-    """A descriptor that locks `path` until it is closed, or None while another process or thread has it."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    """A descriptor that locks `path` until it is closed, or None while another process or thread has it.
+
+    Raises `PermissionError` for a lock that somebody else has put there, by which they could hold us off for ever.
+    """
+    handle = secure_file(str(path), os.O_RDWR | os.O_CREAT)
     held = False
     try:
         if sys.platform == "win32":

@@ -137,6 +137,9 @@ def _torchvision_key(key: str) -> str | None:
     return re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", key)
 
 
+#: The suffix of files that hold tensors and nothing else; those of torch hold a program that builds them.
+SAFETENSORS = ".safetensors"
+
 _declared: list[torch.library.Library] = []  # a Library takes its operators with it when it is collected
 
 
@@ -171,19 +174,28 @@ def _build_torchvision(name: str) -> nn.Module:
     return net
 
 
+#: The first timm that runs nothing of what is in a checkpoint.
+_SOUND_TIMM = (1, 0, 26)
+
+
 def timm() -> ModuleType:
-    """The library timm. Raises `DreamError` if it is not installed."""
+    """The library timm. Raises `DreamError` if it is not installed, or too old to be given files of strangers."""
     _torchvision()
     try:
         import timm as module  # noqa: PLC0415 - an optional extra
-    except ImportError as error:
-        raise DreamError(
-            "unknown_network",
-            f'Networks of timm need the Python package timm: install it with `"{sys.executable}" -m pip install'
-            f" timm torch=={torch.__version__.partition('+')[0]}`.",
-        ) from error
-    found: ModuleType = module
-    return found
+    except ImportError:
+        found = "is not here"
+    else:
+        if tuple(map(int, re.findall(r"\d+", module.__version__)[:3])) >= _SOUND_TIMM:
+            library: ModuleType = module
+            return library
+        found = f"is {module.__version__}, which would run code that is in a file of weights"
+    least = ".".join(map(str, _SOUND_TIMM))
+    raise DreamError(
+        "unknown_network",
+        f"Networks of timm need the Python package timm, {least} or later; it {found}. Install it with"
+        f' `"{sys.executable}" -m pip install "timm>={least}" torch=={torch.__version__.partition("+")[0]}`.',
+    )
 
 
 def build_timm(name: str) -> nn.Module:
@@ -438,6 +450,26 @@ class LoadedNetwork:
         return lambda pixels: module(self.scale(pixels))
 
 
+def _tensors(weights: Path) -> Mapping[str, Tensor]:
+    """The tensors in a file of weights, by their names; nothing in it is run.
+
+    Raises what torch, its pickles, and safetensors raise, the last as `ValueError`.
+    """
+    if weights.suffix == SAFETENSORS:
+        from safetensors import SafetensorError  # noqa: PLC0415 - comes with timm, whose networks are kept so
+        from safetensors.torch import load_file  # noqa: PLC0415
+
+        try:
+            return load_file(weights)
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+    # Mapped, a classifier that is never asked takes no memory; torch cannot map its format of before 2020.
+    state: Mapping[str, Tensor] = torch.load(
+        weights, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(weights)
+    )
+    return state
+
+
 def load(row: Network, weights: Path, device: torch.device, dtype: torch.dtype) -> LoadedNetwork:
     """A network from its file of weights, whose hash the caller has verified.
 
@@ -446,8 +478,7 @@ def load(row: Network, weights: Path, device: torch.device, dtype: torch.dtype) 
     net = build(row)
     key = _FAMILIES[row.family].key
     try:
-        # Mapped, a classifier that is never asked takes no memory; torch cannot map its format of before 2020.
-        state = torch.load(weights, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(weights))
+        state = _tensors(weights)
         renamed = {name: tensor for old, tensor in state.items() if (name := key(old)) is not None}
         net.load_state_dict(renamed, assign=True)
     except (RuntimeError, AttributeError, EOFError, LookupError, ValueError, pickle.UnpicklingError) as error:

@@ -16,37 +16,49 @@ from typing import Any
 import zmq
 
 from dreamwire import paths
+from dreamwire.messages import MAX_FRAMES
+from dreamwire.private import secure_dir
 from dreamwire.transport import parse_endpoint
 
+from .door import AlreadyRunningError, Door, require_private
 from .locks import try_lock
 
-
-class AlreadyRunningError(Exception):
-    """Another daemon serves this endpoint."""
+#: Frames of a message that are kept to be looked at: sender, magic, header, pixels, and one that is too many.
+ENOUGH_FRAMES = 3 + MAX_FRAMES + 1
 
 
 @dataclass
 class Listener:
-    """A ROUTER at an endpoint, with what guards it. `token` is empty where the socket itself keeps others out."""
+    """A ROUTER at an endpoint, with what guards it.
+
+    Clients are known by `token`, and know the daemon by `proof`; both are empty where the socket keeps others out.
+    `mend`, called now and then, puts back what somebody has removed of that by which clients find it. Raises
+    `AlreadyRunningError` if they find another daemon there, `OSError` if it cannot be put back.
+    """
 
     endpoint: str
     router: zmq.Socket[bytes]
     token: str = ""
+    proof: str = ""
+    door: Door | None = None
+    mend: Callable[[], None] = lambda: None
     _cleanup: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def admits(self, token: str, frame: zmq.Frame) -> bool:
         """Whether whoever sent this may use the daemon: the user itself over ipc, who has the token over TCP."""
         if self.token:
             return hmac.compare_digest(self.token.encode(), token.encode())
-        peer = _peer_uid(frame)
-        return peer is None or peer == os.getuid()
+        peer = _peer(frame)
+        return peer is None or peer[0] == os.getuid()
 
     def close(self) -> None:
         self._cleanup.close()
 
 
-def listen(context: zmq.Context[Any], endpoint: str, max_frame: int) -> Listener:
-    """Listens at an `ipc://` endpoint, or at TCP on this machine alone.
+def listen(
+    context: zmq.Context[Any], endpoint: str, max_frame: int, handed: sockets.socket | None = None
+) -> Listener:
+    """Listens at an `ipc://` endpoint, or at TCP on this machine alone; by the socket `handed` over, if there is.
 
     Raises `AlreadyRunningError`, `PermissionError` for a folder that others can enter, `ValueError` for an
     endpoint that others could reach, `OSError`.
@@ -57,33 +69,50 @@ def listen(context: zmq.Context[Any], endpoint: str, max_frame: int) -> Listener
         stack.callback(router.close, linger=1000)
         router.router_mandatory = True
         router.maxmsgsize = max_frame
+        # How many messages of a connection wait here, each way; one may have hundreds of megabytes. Whoever sends
+        # faster than we read has to wait, and whoever does not read misses something.
+        router.rcvhwm = 4
         router.sndhwm = 256
         if isinstance(address, str):
             path = Path(address)
-            _require_private(path.parent)
-            stack.callback(_lock(path))
-            _bind_privately(router, endpoint, path)
-            stack.callback(path.unlink, missing_ok=True)
-            token = ""
+            require_private(path.parent)
+            token, proof, door = "", "", Door(router, endpoint, path, handed)
+            stack.callback(door.close)
+            mend = door.mend
         else:
             if address[0] not in ("127.0.0.1", "::1", "localhost"):
                 raise ValueError(
                     f"{endpoint} could be reached from other machines, which is not supported."
-                    " Listen on tcp://127.0.0.1:PORT, and forward the port by ssh to use it from elsewhere."
+                    f" To let other computers in, whose keys you know: `deepdream serve --listen {endpoint}`."
                 )
             file, *copies = paths.token_paths(endpoint)
-            paths.secure_dir(file.parent)
+            secure_dir(file.parent)
             stack.callback(_lock(file))
-            router.bind(endpoint)
-            token = secrets.token_hex(32)
-            _write_privately(token, file)
+            token, proof = secrets.token_hex(32), secrets.token_hex(32)
+            _write_privately(f"{token}\n{proof}\n", file)
             stack.callback(file.unlink, missing_ok=True)
             for copy in copies:
                 with contextlib.suppress(OSError):  # a sandbox that spoils its folder harms itself alone
-                    paths.secure_dir(copy.parent)
-                    _write_privately(token, copy)
+                    secure_dir(copy.parent)
+                    _write_privately(f"{token}\n{proof}\n", copy)
                     stack.callback(copy.unlink, missing_ok=True)
-        return Listener(endpoint, router, token, stack.pop_all())
+            # Only now: whoever waits at a socket that is handed over looks for the token at once.
+            _bind(router, endpoint, handed)
+            door, mend = None, partial(_put_back, f"{token}\n{proof}\n", file)
+        return Listener(endpoint, router, token, proof, door, mend, stack.pop_all())
+
+
+def _bind(router: zmq.Socket[bytes], endpoint: str, handed: sockets.socket | None) -> None:
+    """Has the router listen, by a socket that does already if there is one. Raises `OSError`."""
+    if handed is not None:
+        router.use_fd = handed.detach()
+    try:
+        router.bind(endpoint)
+    except zmq.ZMQError as error:
+        raise OSError(
+            f"At {endpoint} nobody can listen ({error.strerror}). Perhaps another program does: end it, or name"
+            " another endpoint by --endpoint."
+        ) from error
 
 
 def _lock(path: Path) -> Callable[[], None]:
@@ -94,45 +123,45 @@ def _lock(path: Path) -> Callable[[], None]:
     return partial(os.close, handle)
 
 
-def _require_private(folder: Path) -> None:
-    """Makes the socket's folder, or sees that it is the user's alone; a folder of the user's is not changed."""
-    if os.path.lexists(folder) and folder.lstat().st_mode & 0o077:
-        raise PermissionError(
-            f"Others may enter {folder}, so no socket is opened there. Run `chmod 700 {folder}`, or leave"
-            " --endpoint and DEEPDREAM_ENDPOINT away to use a folder of the daemon's own."
-        )
-    paths.secure_dir(folder)
-
-
-def _bind_privately(router: zmq.Socket[bytes], endpoint: str, path: Path) -> None:
-    """Binds with mode 0600 from the first moment, which libzmq itself does not offer.
-
-    The lock is held, so a socket that lies there is a dead daemon's.
-    """
-    path.unlink(missing_ok=True)
-    mask = os.umask(0o177)
-    try:
-        with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as listening:
-            listening.bind(str(path))
-            listening.listen(128)
-            router.use_fd = listening.detach()
-    finally:
-        os.umask(mask)
-    router.bind(endpoint)
-
-
-def _write_privately(token: str, file: Path) -> None:
+def _write_privately(text: str, file: Path) -> None:
     temporary = file.with_name(file.name + ".new")
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
-        stream.write(token)
+        stream.write(text)
     temporary.replace(file)
 
 
-def _peer_uid(frame: zmq.Frame) -> int | None:
-    """The uid at the other end of an ipc connection, where the system tells: `localhost:uid:gid:pid`."""
+def _put_back(text: str, file: Path) -> None:
+    """Writes the token's file anew if somebody has removed it. Nobody else can have the port."""
+    if not file.exists():
+        secure_dir(file.parent)
+        _write_privately(text, file)
+
+
+def receive(socket: zmq.Socket[bytes], flags: int = 0) -> list[zmq.Frame]:
+    """The next message of a ROUTER, its sender first; of one with far too many frames only the first ones."""
+    frames: list[zmq.Frame] = []
+    while True:
+        frame = socket.recv(0 if frames else flags, copy=False)  # what has begun is there as a whole
+        if len(frames) < ENOUGH_FRAMES:
+            frames.append(frame)
+        if not frame.more:
+            return frames
+
+
+def process_of(frame: zmq.Frame) -> int:
+    """The id of the process that has sent this over ipc, where the system tells, else 0."""
+    peer = _peer(frame)
+    return peer[1] if peer else 0
+
+
+def _peer(frame: zmq.Frame) -> tuple[int, int] | None:
+    """The uid and the pid at the other end of an ipc connection, where the system tells; a pid it hides is 0.
+
+    libzmq has them as `localhost:uid:gid:pid`, or without the pid.
+    """
     try:
-        parts = str(frame.get("Peer-Address")).split(":")
-        return int(parts[1])
-    except (zmq.ZMQError, IndexError, ValueError):
+        _, uid, *_, pid = str(frame.get("Peer-Address")).split(":")
+        return int(uid), int(pid or 0)
+    except (zmq.ZMQError, ValueError):
         return None

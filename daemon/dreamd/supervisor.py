@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
@@ -19,15 +20,20 @@ from dreamwire.messages import Hello, Message, Shutdown, decode, encode
 from dreamwire.transport import parse_endpoint
 
 from .options import SECRET, Options
+from .sockets import receive
 
 log = logging.getLogger(__name__)
 
 #: What makes a worker quick, read by its libraries when it starts; the user's own settings go before.
 ENVIRONMENT = {
     # glibc gives big blocks back to the system and faults them in again at every step, a third of a step's time.
-    # Whole pictures may go: between them the windows' activations leave holes that nothing else fits.
+    # Whole pictures may go.
     "MALLOC_MMAP_THRESHOLD_": str(1 << 28),
     "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
+    # Every tensor is aligned, and before glibc 2.38 that leaves crumbs on both sides. Threads keep crumbs for
+    # themselves, where nothing can be joined with them: what one window has freed no longer fits the next, and the
+    # heap grows to three times what a window needs. Threads of ours ask for little that is small.
+    "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
     # What oneDNN prepares for a convolution of one size is kept. A dream has windows of many, and the thousand
     # that it keeps by itself are forgotten before they come again, which costs a third of a step.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "4096",
@@ -51,7 +57,8 @@ class Supervisor:
         self._path: Path | None = None
         self.status: dict[str, Any] = {}
         self.job = ""
-        self.idle_since = time.monotonic()
+        self._spare = False
+        self.idle_since = self.heard = time.monotonic()
         self.starts = 0
 
     @property
@@ -62,27 +69,45 @@ class Supervisor:
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
-    def start(self) -> None:
-        """Starts the process if it does not run."""
-        if self._process:
+    def start(self, *, spare: bool = False) -> None:
+        """Starts the process if it does not run; with `spare` one that makes do with little memory.
+
+        One that runs otherwise is replaced. Raises `DreamError` internal if the system lets none be started.
+        """
+        if self._process and self._spare == spare:
             return
+        self.stop()
+        self._spare = spare
+        try:
+            self._launch()
+        except (OSError, zmq.ZMQError) as error:
+            self.stop()
+            raise DreamError(
+                "internal",
+                f"The process that dreams cannot be started: {os.strerror(error.errno or 0)}. Free what is short,"
+                f" such as memory or the disk of {self._options.endpoint}, and try again.",
+                retryable=True,
+            ) from error
+
+    def _launch(self) -> None:
         self.starts += 1
         self._secret, self._peer = secrets.token_hex(16), None
         self.socket = self._context.socket(zmq.ROUTER)
         self.socket.linger = 0
         self.socket.set_hwm(0)
+        self.socket.maxmsgsize = self._options.limits.frame
         endpoint = self._bind(self.socket)
         self._process = subprocess.Popen(
             [
                 sys.executable, "-m", "dreamd.worker", "--connect", endpoint, "--device", self.device,
                 "--memory", str(self._options.memory), "--preload", self._options.preload,
-                "--log", str(self._options.log),
+                "--log", str(self._options.log), *["--spare"] * self._spare,
             ],
             # Its standard input is a line to us that it watches: it ends when we do, however we end.
             stdin=subprocess.PIPE,
             env=ENVIRONMENT | dict(os.environ) | {SECRET: self._secret},
         )  # fmt: skip
-        self.idle_since = time.monotonic()
+        self.idle_since = self.heard = time.monotonic()
         log.info("worker %d for %s started", self._process.pid, self.device)
 
     def _bind(self, socket: zmq.Socket[bytes]) -> str:
@@ -112,15 +137,17 @@ class Supervisor:
             self.socket.send_multipart([self._peer, *frames], copy=False)
 
     def receive(self) -> tuple[Message, list[zmq.Frame]] | None:
-        """The next message of the worker and its frames, if there is one."""
-        while self.socket is not None and self.socket.poll(0):
-            peer, *frames = self.socket.recv_multipart(copy=False)
-            if peer.bytes == self._peer:
-                return decode([frame.buffer for frame in frames]), frames
-            if self._peer is None and self._is_ours(frames):
-                self._peer = peer.bytes
-            else:
-                log.warning("a stranger knocked at the worker's socket")
+        """The next message of the worker and its frames, if there is one and no stranger's comes first."""
+        if self.socket is None or not self.socket.poll(0):
+            return None
+        peer, *frames = receive(self.socket)
+        if peer.bytes == self._peer:
+            self.heard = time.monotonic()
+            return decode([frame.buffer for frame in frames]), frames
+        if self._peer is None and self._is_ours(frames):
+            self._peer = peer.bytes
+        else:
+            log.info("a stranger knocked at the worker's socket")
         return None
 
     def _is_ours(self, frames: Sequence[zmq.Frame]) -> bool:
@@ -133,6 +160,11 @@ class Supervisor:
     def died(self) -> int | None:
         """The exit status of a process that has ended by itself; None while it runs or when it was stopped."""
         return self._process.poll() if self._process else None
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether the process looks in vain for its socket, which somebody has removed before it was there."""
+        return self.running and not self.ready and self._path is not None and not self._path.exists()
 
     def stop(self) -> None:
         """Ends the process, by force if it does not go by itself."""
@@ -154,4 +186,5 @@ class Supervisor:
             self.socket.close(linger=0)
             self.socket = self._peer = None
             if self._path is not None:
-                self._path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    self._path.unlink()

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from dreamwire.networks import CLASSES, TIMM, Layer, Network, row_file, write_ro
 from dreamwire.words import nearest
 
 from .geometry import layers_of
-from .models import Tracer, build_timm, split_norms, timm, trace
+from .models import SAFETENSORS, Tracer, build_timm, split_norms, timm, trace
 from .weights import keep
 
 
@@ -41,7 +42,7 @@ def fetch(name: str, file: Path | None = None) -> Network:
         raise DreamError("unknown_network", f"timm has no network called {model!r:.60}{hint}")
     layers = _layers(name)
     net = _filled(library, model, file)
-    weights = keep(f"{row_file(name).stem}.pth", lambda path: torch.save(net.state_dict(), path))
+    weights = keep(row_file(name).with_suffix(SAFETENSORS).name, partial(_save, net))
     about: dict[str, Any] = net.pretrained_cfg  # type: ignore[assignment]
     row = Network(
         name=name,
@@ -58,6 +59,16 @@ def fetch(name: str, file: Path | None = None) -> Network:
     )
     write_row(row, row_file(name))
     return row
+
+
+def _save(net: nn.Module, path: Path) -> None:
+    """Writes the weights, each tensor in full and by itself, as the format wants them."""
+    from safetensors.torch import save_file  # noqa: PLC0415 - comes with timm
+
+    tensors = {
+        name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in net.state_dict().items()
+    }
+    save_file(tensors, path)
 
 
 def _filled(library: Any, model: str, file: Path | None) -> nn.Module:

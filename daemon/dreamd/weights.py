@@ -24,7 +24,8 @@ from typing import BinaryIO
 
 from dreamwire.errors import DreamError
 from dreamwire.networks import Network, Weights, find_network
-from dreamwire.paths import secure_dir, weights_dir
+from dreamwire.paths import weights_dir
+from dreamwire.private import secure_dir
 
 from .download import MIB, Download, Progress, PullCancelledError, check_url, discard, require_space
 from .locks import try_lock
@@ -117,7 +118,7 @@ def adopt(row: Network, source: Path) -> Path:
     with _storing(target), _locked(_beside(target, ".lock"), lambda: None):
         require_space(target.parent, size)
         try:
-            copy.touch(mode=0o600)
+            _create(copy)
             shutil.copyfile(file, copy)
             if not _matches(copy, weights):
                 raise DreamError("checksum", f"{file} changed while it was copied. Try again.")
@@ -168,7 +169,7 @@ def keep(file: str, write: Callable[[Path], None]) -> Weights:
     copy = _beside(target, ".new")
     with _storing(target), _locked(_beside(target, ".lock"), lambda: None):
         try:
-            copy.touch(mode=0o600)
+            _create(copy)
             write(copy)
             with copy.open("rb") as written:
                 digest = _sha256(written)
@@ -213,6 +214,12 @@ def _fetch(row: Network, progress: Progress, cancelled: Callable[[], bool], stal
         _place(download.part, target)
         discard(download.part)
     return target
+
+
+def _create(copy: Path) -> None:
+    """Makes an empty file for this user alone, in the place of whatever was there."""
+    copy.unlink(missing_ok=True)
+    copy.touch(mode=0o600, exist_ok=False)
 
 
 def _place(file: Path, target: Path) -> None:
@@ -320,7 +327,8 @@ def _storing(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         advice = "Free or repair its folder, or set DEEPDREAM_DATA to another one."
-        what = f"{target} cannot be written ({error.strerror}). {advice}" if error.strerror else str(error)
+        where = error.filename or target
+        what = f"{where} cannot be written ({error.strerror}). {advice}" if error.strerror else str(error)
         raise DreamError("download", what) from error
 
 

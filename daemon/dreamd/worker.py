@@ -12,11 +12,12 @@ import contextlib
 import logging
 import os
 import signal
-import threading
+import time
 from pathlib import Path
 
 import torch
 import zmq
+from zmq.utils import garbage
 
 from dreamwire.errors import DreamError
 from dreamwire.messages import (
@@ -37,9 +38,11 @@ from dreamwire.messages import (
 )
 from dreamwire.params import validate
 
+from . import ram
 from .devices import (
     Attempt,
     NetworkCache,
+    card_memory,
     choose_device,
     choose_dtype,
     device_name,
@@ -48,18 +51,30 @@ from .devices import (
 )
 from .logs import configure
 from .options import SECRET
+from .parent import end_with_parent
 from .run import Channel, JobCancelledError, Run
 
 log = logging.getLogger(__name__)
 
+#: Seconds after which a worker in the middle of a job says again how it is.
+STATUS_EVERY = 2.0
+
 
 class Worker:
-    """Runs jobs that come over `socket` until told to shut down."""
+    """Runs jobs that come over `socket` until told to shut down; with `spare`, in the smallest windows.
 
-    def __init__(self, socket: zmq.Socket[bytes], device: torch.device, budget: int) -> None:
+    Where the processor's memory has run out, what oneDNN could not prepare stays missing, and holes stay in the
+    heap. Such a worker reports itself as `spent`, and the next job gets a fresh one.
+    """
+
+    def __init__(
+        self, socket: zmq.Socket[bytes], device: torch.device, budget: int, *, spare: bool = False
+    ) -> None:
         self._socket = socket
         self._device = device
         self._cache = NetworkCache(budget)
+        self._spare, self._spent = spare, False
+        self._told = time.monotonic()
 
     def run(self, preload: str) -> None:
         """Serves until `shutdown`; the network `preload` is loaded first, so that the first job need not wait."""
@@ -90,24 +105,33 @@ class Worker:
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
             "networks": self._cache.listed(),
+            "card": card_memory(self._device),
             "job": job,
+            "spent": self._spent,
         }
+        self._told = time.monotonic()
         self._send(StatusIs(status=status))
 
     def _run_job(self, submit: Submit) -> None:
         self._tell_status(submit.job)
+        end = self._end_of(submit)
+        if self._spent:
+            self._tell_status()
+        self._send(end)
+
+    def _end_of(self, submit: Submit) -> Message:
         try:
-            self._send(self.result(submit))
+            return self.result(submit)
         except JobCancelledError:
-            self._send(Cancelled(job=submit.job))
+            return Cancelled(job=submit.job)
         except DreamError as error:
-            self._send(Failed(job=submit.job, error=Error.of(error)))
+            return Failed(job=submit.job, error=Error.of(error))
         except Exception as error:
             log.exception("job %s", submit.job)
             message = (
                 f"The dream failed by a fault of the daemon ({type(error).__name__}: {error}). Its log says more."
             )
-            self._send(Failed(job=submit.job, error=Error("internal", message[:4000])))
+            return Failed(job=submit.job, error=Error("internal", message[:4000]))
 
     def result(self, submit: Submit) -> Done:
         """The job's end, tried with less and less memory."""
@@ -115,6 +139,8 @@ class Worker:
         channel = Channel(self._send, lambda: self._wish(submit.job))
         window = int(params["window"]) or largest_window(self._device)
         attempt: Attempt | None = Attempt(self._device, window)
+        if self._spare:
+            attempt = Attempt(self._device, window).reduced()
         while attempt:
             try:
                 return Run(submit, params, attempt, self._cache, channel).result()
@@ -122,6 +148,7 @@ class Worker:
                 if not is_out_of_memory(error):
                     raise
                 log.warning("job %s: %s", submit.job, error)
+                self._spent |= attempt.device.type == "cpu"
             attempt = attempt.lighter(self._cache)
         raise DreamError(
             "out_of_memory",
@@ -132,6 +159,8 @@ class Worker:
 
     def _wish(self, job: str) -> str:
         """What has been asked for while a job runs: "stop", or nothing. Raises `JobCancelledError`."""
+        if time.monotonic() - self._told > STATUS_EVERY:
+            self._tell_status(job)
         while self._socket.poll(0):
             message = self._receive()
             if isinstance(message, Unload):
@@ -145,18 +174,6 @@ class Worker:
         return ""
 
 
-def _end_with_parent() -> None:
-    """Ends this process when the front does, however that ends: its end of our standard input is then closed."""
-
-    def watch() -> None:
-        # Not by sys.stdin, whose lock would trouble an interpreter that ends by itself.
-        while os.read(0, 1024):
-            pass
-        os._exit(0)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def main() -> None:
     """`python -m dreamd.worker`: started by the front, with its secret in the environment."""
     parser = argparse.ArgumentParser(description="A worker of the Deep Dream daemon, started by it.")
@@ -165,9 +182,12 @@ def main() -> None:
     parser.add_argument("--memory", type=int, required=True, help="MiB of networks to keep loaded")
     parser.add_argument("--preload", default="", help="a network to load at once")
     parser.add_argument("--log", required=True, help="the log file")
+    parser.add_argument("--spare", action="store_true", help="make do with little memory")
     arguments = parser.parse_args()
     configure(Path(arguments.log))
-    _end_with_parent()
+    end_with_parent()
+    ram.go_first()
+    garbage.gc.start()  # pyzmq's thread for large frames, which libzmq could not do without when it is wanted
     # Ctrl-C in the daemon's terminal is the front's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
@@ -176,7 +196,8 @@ def main() -> None:
         socket.connect(arguments.connect)
         socket.send_multipart(encode(Hello(versions=(1,), client="worker", token=os.environ[SECRET])))
         try:
-            Worker(socket, choose_device(arguments.device), arguments.memory << 20).run(arguments.preload)
+            worker = Worker(socket, choose_device(arguments.device), arguments.memory << 20, spare=arguments.spare)
+            worker.run(arguments.preload)
         except Exception:
             log.exception("the worker ends")
             raise

@@ -59,8 +59,9 @@ class JobDialog:
         self._rows = {name: find_job(self._kind).params[name] for name in shown(self._kind)}
         self._write(initial)
         self._dialog = GimpUi.ProcedureDialog.new(procedure, config, find_job(self._kind).label)
-        self.session = Session(post, lambda: self._preview.say("Starting the daemon..."))
+        self.session = Session(post)
         self._preview = LivePreview(source, self.session)
+        self.session.tell = self._preview.say
         self._error = label("", width=48)
         self._layers = Gtk.ComboBoxText.new_with_entry()
         self._labels: list[Gtk.Label] = []

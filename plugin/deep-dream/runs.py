@@ -22,7 +22,7 @@ from dreamwire.messages import Array, Buffer, Done, Message, Preview, PreviewIs,
 from dreamwire.networks import find_network
 from dreamwire.params import FRAMES, Value, find_job
 from dreamwire.presets import find_preset
-from dreamwire.reports import told
+from dreamwire.reports import given_up, told
 from dreamwire.words import where
 from dreamwire.zoom import of_frame, pasted
 from loop import Loop
@@ -212,7 +212,8 @@ def _run(
         remember(settings)
     made = Film if is_sequence(settings.kind) else Run
     run = made(call, sources, settings, loop, replaces)
-    session = session or Session(loop.post, run.starting)
+    session = session or Session(loop.post)
+    session.tell = run.say
     try:
         return run.made(session)
     finally:
@@ -282,14 +283,14 @@ class Run:
 
     def _tell(self) -> None:
         """Says what was reached: a line in the image's window, or more of them in one of their own."""
-        sentences = [each for info in self._infos for each in told(info)]
+        sentences = [each for info in self._infos for each in (*told(info), *given_up(info))]
         if sentences:
             # As long as there is progress, GIMP puts a line beside it.
             Gimp.message("\n".join(sentences))
 
-    def starting(self) -> None:
-        """There was no daemon: one is being started."""
-        self._show("starting the daemon", 0.0)
+    def say(self, text: str) -> None:
+        """Shows what the session is at."""
+        self._show(text, 0.0)
 
     def _taken(self, source: Source) -> tuple[Pixels, Pixels | None]:
         """What is sent of a source: taken now, whatever is done to the layer and the selection later."""

@@ -57,7 +57,7 @@ class SeeingWindow:
     def __init__(self, source: Source, settings: Settings, post: Post) -> None:
         init()
         self._source, self._settings = source, settings
-        self._session = Session(post, lambda: self._said.set_text("Starting the daemon..."))
+        self._session = Session(post)
         self._job: Dream | None = None
         self._class = ""
         #: The map of the class: its shape, and its pixels in 8 bit.
@@ -98,6 +98,7 @@ class SeeingWindow:
         self._share.set_value(50)
         self._share.connect("value-changed", lambda _: self._refresh())
         self._said = label("", width=44)
+        self._session.tell = self._said.set_text
         self._select = button("_Select it", self._selected, "Makes what is lit GIMP's selection, to dream there.")
         self._show = button("_Map it", self._mapped, "A new layer, bright where the network sees it.")
         self._able(False)

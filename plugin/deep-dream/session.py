@@ -16,12 +16,15 @@ from dreamwire.client import Client, Image, JobCancelledError
 from dreamwire.errors import DreamError
 from dreamwire.messages import Done, Message, Preview
 from dreamwire.params import Value
+from settings import chosen_endpoint
 
 Answer = TypeVar("Answer")
 Post = Callable[[Callable[[], None]], object]
 
 #: Seconds within which a wish of the user reaches the daemon.
 PROMPT = 0.03
+#: What the session is at while no job tells how far it is.
+STARTING, LOST = "Starting the daemon...", "The daemon ended. Starting it again, and this from the beginning..."
 
 
 def advice(error: Exception) -> str:
@@ -33,7 +36,7 @@ def advice(error: Exception) -> str:
 
 
 class DaemonLostError(Exception):
-    """The daemon ended, or was ended, in the middle of something."""
+    """The daemon ended, or was ended, in the middle of something, and so did the one started in its place."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -43,12 +46,15 @@ class DaemonLostError(Exception):
 
 
 class Session:
-    """One client, which connects when it is first needed; what it is asked for is done one after another."""
+    """One client, which connects when it is first needed; what it is asked for is done one after another.
 
-    def __init__(self, post: Post, starting: Callable[[], None] | None = None) -> None:
+    `tell`, which may be changed, is told what the session is at when a daemon is started, or lost.
+    """
+
+    def __init__(self, post: Post, tell: Callable[[str], None] = lambda text: None) -> None:
         self._post = post
-        self._starting = starting
-        self._todo: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self.tell = tell
+        self._todo: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._client: Client | None = None
         # A daemon thread, in the other sense of the word: the plug-in ends even if it hangs.
         self._thread = threading.Thread(target=self._work, name="deep-dream", daemon=True)
@@ -78,6 +84,10 @@ class Session:
         self.ask(lambda client: dream.run(client, self._post), dream.done, dream.failed)
         return dream
 
+    def reconnect(self) -> None:
+        """Has what is asked for from now on asked of the daemon that is chosen by then."""
+        self._todo.put(self._lost)
+
     def close(self) -> None:
         """Ends the conversation after what has been asked for; the daemon drops a job that is still running."""
         self._todo.put(None)
@@ -90,12 +100,16 @@ class Session:
 
     def _connected(self) -> Client:
         if self._client is None:
-            self._client = Client(name="gimp", starting=self._start)
+            self._client = Client(
+                chosen_endpoint(),
+                name="gimp",
+                starting=partial(self._say, STARTING),
+                lost=partial(self._say, LOST),
+            )
         return self._client
 
-    def _start(self) -> None:
-        if self._starting is not None:
-            self._post(self._starting)
+    def _say(self, text: str) -> None:
+        self._post(lambda: self.tell(text))
 
     def _lost(self) -> Exception:
         if self._client is not None:
@@ -148,7 +162,13 @@ class Dream:
         if self._wish == "cancel":
             raise JobCancelledError
         job = client.submit(
-            self.kind, self.params, image=self.image, mask=self.mask, guide=self.guide, preview=self.preview
+            self.kind,
+            self.params,
+            image=self.image,
+            mask=self.mask,
+            guide=self.guide,
+            preview=self.preview,
+            wanted=lambda: self._wish != "cancel",
         )
         heard = ""
         while True:

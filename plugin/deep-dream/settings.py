@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from dreamwire.errors import DreamError
 from dreamwire.networks import find_network
 from dreamwire.params import FRAMES, PARAMS, Value, defaults, enlargement, find_job, validate, what
 from dreamwire.presets import Preset, parse_preset, preset_of
+from dreamwire.transport import parse_endpoint
 
 #: What plain data from a file can be other than it should: no JSON, nested without end, of other kinds.
 MALFORMED = (ValueError, RecursionError, KeyError, TypeError, AttributeError)
@@ -26,6 +28,8 @@ MALFORMED = (ValueError, RecursionError, KeyError, TypeError, AttributeError)
 PARASITE = "deep-dream"
 #: The file with the settings last used.
 LAST = "gimp.json"
+#: The file with the endpoint of the daemon that GIMP uses, where it is not the user's own on this computer.
+ELSEWHERE = "gimp-daemon"
 #: How a region's soft edge is kept: as a layer mask, which stays editable, or in the layer's alpha.
 MASKS: Mapping[str, str] = {"layer-mask": "As an editable layer mask", "alpha": "In the layer's transparency"}
 
@@ -178,6 +182,26 @@ def remembered(kind: str = "dream") -> Settings | None:
         return Settings.of(plain["params"], mask, kind, plain.get("frames", FRAMES.default))
     except (DreamError, *MALFORMED):
         return None
+
+
+def chosen_endpoint() -> str | None:
+    """The daemon that GIMP is to use; None for the user's own. `DEEPDREAM_ENDPOINT` overrides it."""
+    if os.environ.get("DEEPDREAM_ENDPOINT"):
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        return (paths.config_dir() / ELSEWHERE).read_text(encoding="utf-8").strip() or None
+    return None
+
+
+def choose_endpoint(endpoint: str) -> None:
+    """Has GIMP use the daemon at `tcp://HOST:PORT`; the user's own for nothing. Raises `ValueError`, `OSError`."""
+    if endpoint:
+        parse_endpoint(endpoint)
+    folder = paths.config_dir()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+        file.write(endpoint)
+    Path(file.name).replace(folder / ELSEWHERE)
 
 
 def _kept() -> dict[str, Any]:

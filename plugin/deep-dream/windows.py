@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -21,6 +22,7 @@ from dreamwire.client import Client
 from dreamwire.messages import Pulling
 from loop import Loop
 from session import Session, advice
+from settings import choose_endpoint, chosen_endpoint
 
 GAP = 12
 
@@ -158,7 +160,7 @@ class Talking:
     def __init__(self) -> None:
         init()
         self._loop = Loop()
-        self._session = Session(self._loop.post, lambda: self.say("Starting the daemon..."))
+        self._session = Session(self._loop.post, self.say)
         self._window = Gtk.Window(title=self.title, type_hint=Gdk.WindowTypeHint.DIALOG)
         self._window.set_role(self.role)
         GimpUi.window_set_transient(self._window)
@@ -227,8 +229,37 @@ class NetworksWindow(Talking):
             label("What dreams: each network has seen a million photographs and knows its own shapes."), area
         )
         box.pack_start(self._bar, False, False, 0)
+        box.pack_start(self._daemon(), False, False, 0)
         box.pack_start(buttons, False, False, 0)
         return box
+
+    def _daemon(self) -> Gtk.Widget:
+        """Where the daemon is: a setting for all of GIMP."""
+        hint = "tcp://HOST:PORT of a daemon on another computer; nothing for this computer's own."
+        self._endpoint = Gtk.Entry(
+            text=chosen_endpoint() or "", placeholder_text="on this computer", hexpand=True, tooltip_text=hint
+        )
+        self._endpoint.connect("activate", lambda _: self._choose())
+        name = Gtk.Label.new_with_mnemonic("The _daemon:")
+        name.set_mnemonic_widget(self._endpoint)
+        line = row(name, self._endpoint, button("_Use", self._choose, hint), gap=6)
+        line.set_child_packing(self._endpoint, True, True, 0, Gtk.PackType.START)
+        if os.environ.get("DEEPDREAM_ENDPOINT"):  # which decides
+            line.set_sensitive(False)
+        return line
+
+    def _choose(self) -> None:
+        endpoint = self._endpoint.get_text().strip()
+        try:
+            choose_endpoint(endpoint)
+        except (ValueError, OSError) as error:
+            self.failed(error)
+            return
+        self.say("Asking the daemon" + (f" at {endpoint}..." if endpoint else "..."))
+        for child in self._grid.get_children():  # another daemon's
+            child.destroy()
+        self._session.reconnect()
+        self.refresh()
 
     def refresh(self) -> None:
         self._session.ask(lambda client: client.networks(), self._show, self.failed)

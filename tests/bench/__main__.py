@@ -13,10 +13,12 @@ import itertools
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ FULL: dict[str, Any] = {
     "large": None,
     "sides": (256, 512, 1024, 2048),
     "repeats": 15,
+    "rounds": 3,
     "jobs": 3,
 }
 #: What cards are measured with if nothing else is asked for: 12 megapixels.
@@ -51,6 +54,7 @@ QUICK = {
     "large": None,
     "sides": (128, 256),
     "repeats": 5,
+    "rounds": 1,
     "jobs": 1,
 }
 #: A load average above this means that others use the machine too.
@@ -63,7 +67,7 @@ def main() -> None:
     wanted, file = _parse()
     report: dict[str, Any] = {"machine": _machine(load, wanted["device"])}
     report["steps"] = _steps(wanted, report["machine"]["precisions"])
-    report["dream"] = _dream(wanted)
+    report["dreams"] = [_dream(wanted, precision) for precision in report["machine"]["precisions"]]
     size = wanted["large"] or (LARGE if report["machine"]["device"].startswith("cuda") else None)
     if size:
         report["card"] = [_card(wanted, report["machine"], size, *each) for each in wanted["networks"]]
@@ -84,6 +88,7 @@ def _parse() -> tuple[dict[str, Any], Path | None]:
     parser.add_argument("--pictures", nargs="+", type=_size, metavar="WxH", help="pictures for whole dreams")
     parser.add_argument("--large", type=_size, metavar="WxH", help="a large picture; 4000x3000 on a card")
     parser.add_argument("--repeats", type=int, metavar="N", help="steps to measure of each network")
+    parser.add_argument("--rounds", type=int, metavar="N", help="times that each network's steps are measured")
     parser.add_argument("--jobs", type=int, metavar="N", help="times that each whole dream is run")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there")
@@ -121,32 +126,52 @@ def _processor() -> str:
 
 
 def _steps(wanted: dict[str, Any], precisions: list[str]) -> list[dict[str, Any]]:
-    print(f"\nA step: through the network and back to the picture, in ms: median (minimum) of {wanted['repeats']}")
+    repeats, rounds, device = (wanted[name] for name in ("repeats", "rounds", "device"))
+    print(
+        f"\nA step: through the network and back to the picture, in ms: median (minimum) of {rounds} x {repeats}"
+    )
     print("plain: the whole network with a hook, unfused, contiguous, autograd, float32, the environment as it is")
     _line("network, layer, picture", "", "step", "forward", "step/2 fwd", "plain/step", "peak MB")
     rows = []
-    plain = 0.0
     ways = ("plain", *precisions)
-    for (network, layer), size, way in itertools.product(wanted["networks"], wanted["sizes"], ways):
-        row: dict[str, Any] = {"network": network, "layer": layer, "size": size, "way": way}
-        kind = "plain" if way == "plain" else "step"
-        row |= _measured(kind, **row, repeats=wanted["repeats"], device=wanted["device"])
-        step, forward, ratio = row["step"]["minimum_ms"], "", ""
-        if way == "plain":
-            plain = step
-        else:
-            row["step_per_2_forward"] = step / 2 / row["forward"]["minimum_ms"]
-            forward, ratio = _ms(row["forward"]), f"{row['step_per_2_forward']:.2f}"
-        row["plain_per_step"] = plain / step
-        speedup = f"{row['plain_per_step']:.2f}"
-        _line(f"{network} {layer} {_wxh(size)}", way, _ms(row["step"]), forward, ratio, speedup, row["peak_mb"])
-        rows.append(row)
+    for (network, layer), size in itertools.product(wanted["networks"], wanted["sizes"]):
+        asked = {"network": network, "layer": layer, "size": size, "repeats": repeats, "device": device}
+        # By turns, so that ways are compared as the machine was for all of them.
+        found = [{way: _step(way, asked) for way in ways} for _ in range(rounds)]
+        merged = {way: _merged([each[way] for each in found]) for way in ways}
+        plain = merged["plain"]["step"]["minimum_ms"]
+        for way, measured in merged.items():
+            row = {"network": network, "layer": layer, "size": size, "way": way} | measured
+            step, forward, ratio = row["step"]["minimum_ms"], "", ""
+            if way != "plain":
+                row["step_per_2_forward"] = step / 2 / row["forward"]["minimum_ms"]
+                forward, ratio = _ms(row["forward"]), f"{row['step_per_2_forward']:.2f}"
+            row["plain_per_step"] = plain / step
+            speedup = f"{row['plain_per_step']:.2f}"
+            name = f"{network} {layer} {_wxh(size)}"
+            _line(name, way, _ms(row["step"]), forward, ratio, speedup, row["peak_mb"])
+            rows.append(row)
     return rows
 
 
-def _dream(wanted: dict[str, Any]) -> dict[str, Any]:
+def _step(way: str, asked: dict[str, Any]) -> dict[str, Any]:
+    return _measured("plain" if way == "plain" else "step", way=way, **asked)
+
+
+def _merged(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What was measured in several rounds: the least, the median of medians, the largest peak of memory."""
+    merged: dict[str, Any] = {"peak_mb": max(each["peak_mb"] for each in rounds)}
+    for part in rounds[0].keys() - merged.keys():
+        merged[part] = {
+            "median_ms": statistics.median(each[part]["median_ms"] for each in rounds),
+            "minimum_ms": min(each[part]["minimum_ms"] for each in rounds),
+        }
+    return merged
+
+
+def _dream(wanted: dict[str, Any], precision: str) -> dict[str, Any]:
     size = wanted["pictures"][0]
-    row = {"size": size} | _measured("dream", size=size, device=wanted["device"])
+    row = {"size": size} | _measured("dream", size=size, precision=precision, device=wanted["device"])
     print(f"\nWhere a dream's time goes: {_wxh(size)}, {row['network']} {row['layer']}, {row['way']}, defaults")
     for name, percent in row["percent"].items():
         _line(name, f"{percent:.1f} %")
@@ -184,13 +209,14 @@ def _daemon(wanted: dict[str, Any]) -> dict[str, Any]:
         for name, milliseconds in report["start_ms"].items():
             _line(f"cold daemon to {name}", f"{milliseconds:.0f} ms")
         print(f"\nEnd to end: a warm daemon, default parameters, from submit to done, the median of {jobs}")
-        _line("picture", "total s", "dream s", "rest ms", "rest %", "preview ms")
+        _line("picture", "total s", "dream s", "rest ms", "rest %", "preview ms", "previews")
         report["jobs"] = []
         for size in wanted["pictures"]:
             row = daemon.job(client, size, jobs)
             seconds = f"{row['total_s']:.2f}", f"{row['dream_s']:.2f}"
             rest = f"{row['overhead_ms']:.1f}", f"{row['overhead_percent']:.2f}"
-            _line(_wxh(size), *seconds, *rest, f"{row['first_preview_ms']:.0f}")
+            previews = f"{row['first_preview_ms']:.0f}", f"{row['previews_percent']:+.1f} %"
+            _line(_wxh(size), *seconds, *rest, *previews)
             report["jobs"].append(row)
     return report
 

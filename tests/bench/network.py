@@ -88,9 +88,9 @@ def plain(
     return {"step": _summary(_timed(climb, repeats, chosen)), "peak_mb": _peak(chosen)}
 
 
-def dream(*, size: tuple[int, int], device: str) -> dict[str, Any]:
-    """A dream with default parameters: its seconds, and the percentage of them that each part takes."""
-    params = validate("dream", {})
+def dream(*, size: tuple[int, int], precision: str, device: str) -> dict[str, Any]:
+    """A dream with otherwise default parameters: its seconds, and the percentage of them that each part takes."""
+    params = validate("dream", {"precision": precision})
     net = _loaded(str(params["network"]), str(params["precision"]), device)
     layer, picture, window = net.row.default_layer, _picture(size, net.device), largest_window(net.device)
     list(_steps(net, layer, picture, core.Settings(octaves=1, steps=WARM_UP, window=window)))

@@ -14,7 +14,7 @@ def test_everything_is_measured(tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "tests.bench", "--quick", "--device", "cpu", "--json", str(tmp_path / "bench.json"),
         "--networks", "googlenet:inception3a", "--sizes", "64x48", "--pictures", "64x48", "--repeats", "1",
-        "--large", "96x64",
+        "--rounds", "2", "--large", "96x64",
     ]  # fmt: skip
     done = subprocess.run(
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=240, check=False
@@ -27,9 +27,11 @@ def test_everything_is_measured(tmp_path: Path) -> None:
         assert row["step"]["median_ms"] >= row["step"]["minimum_ms"] > 0
         assert row["peak_mb"] > 50
         assert f"{row['network']} {row['layer']} 64x48" in done.stdout
-    assert set(report["dream"]["percent"]) == {"gradient", "normalise", "the rest"}
-    assert sum(report["dream"]["percent"].values()) == pytest.approx(100)
-    assert all(percent > 0 for percent in report["dream"]["percent"].values())
+    assert [dream["way"] for dream in report["dreams"]] == ["float32", "bfloat16"]
+    for dream in report["dreams"]:
+        assert set(dream["percent"]) == {"gradient", "normalise", "the rest"}
+        assert sum(dream["percent"].values()) == pytest.approx(100)
+        assert all(percent > 0 for percent in dream["percent"].values())
     (large,) = report["card"]  # a card would be measured in this way too
     assert large["first_s"] > 0 < large["again_s"]
     assert large["windows_per_s"] == pytest.approx(40 / large["again_s"])
@@ -40,6 +42,7 @@ def test_everything_is_measured(tmp_path: Path) -> None:
     (job,) = report["jobs"]
     assert job["total_s"] > job["dream_s"] > 0
     assert 0 < job["first_preview_ms"] < 1000 * job["total_s"]
+    assert job["previews_percent"] > -100
     assert 0 < report["start_ms"]["welcome"] < report["start_ms"]["first job done"]
     assert [row["way"] for row in report["peer"]] == ["plain", "normal", "draft"]
     assert all(row["seconds"] > 0 and row["objective"] > 0 for row in report["peer"])

@@ -19,7 +19,7 @@ import zmq
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dreamd import convolutions, devices, models, replay, run, weights, worker
+from dreamd import convolutions, devices, models, ram, replay, run, weights, worker
 from dreamd.convolutions import Convolution, Phases, SameConv2d, padding
 from dreamd.core.dream import Settings, dream
 from dreamd.core.gradient import Grid
@@ -468,7 +468,7 @@ def test_as_much_is_shown_together_as_a_card_has_room_for_and_on_a_processor_not
 
 def test_where_memory_has_run_out_windows_together_take_no_more_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with_memory(monkeypatch, 80)
-    monkeypatch.setattr(devices, "_memory", lambda: 8 << 30)
+    monkeypatch.setattr(ram, "allowed", lambda: 8 << 30)
     attempt: devices.Attempt | None = devices.Attempt(CUDA, 1024)
     found = []
     while attempt:

@@ -478,15 +478,22 @@ def test_a_bar_shows_octave_and_time_left_on_a_terminal(shared_daemon: Daemon, f
     assert lines[-1] == "\033[K"  # nothing of it is left
 
 
-def test_a_dream_whose_worker_or_daemon_dies_says_so_and_leaves_nothing(daemon: Daemon, folder: Path) -> None:
+def test_a_dream_whose_daemons_die_one_after_the_other_says_so_and_leaves_nothing(
+    daemon: Daemon, folder: Path
+) -> None:
     before = listing(folder)
-    for victim, status, says in ((daemon.worker, 1, "died"), (lambda: daemon.process, 3, "broke")):
-        with endless(daemon, folder) as process:
-            victim().kill()  # type: ignore[union-attr]
-            output, errors = process.communicate(timeout=SOON)
-        assert process.returncode == status
-        assert says in one_line(subprocess.CompletedProcess([], status, output, errors))
-        assert listing(folder) == before
+    with endless(daemon, folder) as process:
+        daemon.kill()
+        wait_until(daemon.answers)
+        wait_until(lambda: dreams(daemon))
+        daemon.kill()
+        _, errors = process.communicate(timeout=SOON)
+    assert process.returncode == 3
+    told, started, broke = errors.splitlines()
+    assert told == "The daemon ended in the middle of this. It is begun anew."
+    assert started == "Starting the daemon..."
+    assert broke.startswith("deepdream: The connection to the daemon broke")
+    assert listing(folder) == before
 
 
 # The daemon comes and goes

@@ -435,17 +435,6 @@ def test_the_front_never_loads_torch(daemon: Daemon) -> None:
     assert not any("torch" in file.path for file in front.memory_maps())
 
 
-def test_a_killed_worker_costs_one_job(daemon: Daemon) -> None:
-    with daemon.client() as client:
-        job = running(client)
-        daemon.worker().kill()
-        with pytest.raises(DreamError, match=r"signal 9.*Try again") as caught:
-            last(job)
-        assert caught.value.retryable
-        assert pixels(dreamt(client, picture())).shape == (48, 64, 3)
-        assert client.status()["workers"][0]["starts"] == 2
-
-
 def test_a_killed_daemon_is_noticed_takes_its_worker_along_and_can_be_started_again(daemon: Daemon) -> None:
     assert daemon.process is not None
     with daemon.client() as client:

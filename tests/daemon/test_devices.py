@@ -11,7 +11,7 @@ import pytest
 import torch
 import zmq
 
-from dreamd import devices, run, worker
+from dreamd import devices, ram, run, worker
 from dreamd.core.progress import Progress
 from dreamd.kinds import KINDS, Task
 from dreamwire.errors import DreamError
@@ -24,17 +24,47 @@ def loaded(cache: devices.NetworkCache) -> list[str]:
     return [each["name"] for each in cache.listed()]
 
 
-@pytest.mark.parametrize("slowed", [torch.float32, torch.bfloat16], ids=str)
-def test_the_quicker_arithmetic_is_found_by_trying(slowed: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_convolve", lambda dtype: time.sleep(0.02 if dtype == slowed else 0.001))
+@pytest.fixture
+def asked_anew() -> Iterator[None]:
+    """What is quicker is found out once in a process; not what it was before."""
     devices.bfloat16_pays.cache_clear()
-    try:
-        quicker = torch.bfloat16 if slowed == torch.float32 else torch.float32
-        assert devices.choose_dtype("auto", CPU) == quicker
-    finally:
-        devices.bfloat16_pays.cache_clear()
+    yield
+    devices.bfloat16_pays.cache_clear()
+
+
+@pytest.mark.parametrize("slowed", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.usefixtures("asked_anew")
+def test_the_quicker_arithmetic_is_found_by_trying(slowed: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    convolve = devices._convolve
+
+    def slow(dtype: torch.dtype) -> None:
+        for _ in range(20 if dtype == slowed else 1):
+            convolve(torch.float32)
+
+    monkeypatch.setattr(devices, "_convolve", slow)
+    quicker = torch.bfloat16 if slowed == torch.float32 else torch.float32
+    assert devices.choose_dtype("auto", CPU) == quicker
     assert devices.choose_dtype("float32", CPU) == torch.float32
     assert devices.choose_dtype("bfloat16", CPU) == torch.bfloat16
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_what_else_the_machine_does_has_no_say_in_which_is_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the same dream would be another picture after the next start."""
+    convolve, threads = devices._convolve, torch.get_num_threads()
+
+    def interrupted(dtype: torch.dtype) -> None:
+        assert torch.get_num_threads() == 1
+        convolve(torch.bfloat16 if dtype == torch.float32 else torch.float32)
+        if dtype == torch.float32:
+            time.sleep(0.02)
+
+    monkeypatch.setattr(devices, "_convolve", interrupted)
+    calm = devices.choose_dtype("auto", CPU)
+    devices.bfloat16_pays.cache_clear()
+    monkeypatch.setattr(devices, "_convolve", convolve)
+    assert {calm, devices.choose_dtype("auto", CPU)} == {torch.float32, torch.bfloat16}
+    assert torch.get_num_threads() == threads
 
 
 def test_a_network_stays_loaded() -> None:
@@ -87,7 +117,7 @@ def test_running_out_of_memory_is_recognised(error: Exception, expected: bool) -
 def test_a_window_on_a_processor_is_as_large_as_memory_allows(
     gigabytes: int, side: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices, "_memory", lambda: gigabytes << 30)
+    monkeypatch.setattr(ram, "allowed", lambda: gigabytes << 30)
     assert devices.largest_window(CPU) == side
     assert devices.largest_window(torch.device("cuda")) == 2048
 
@@ -95,7 +125,7 @@ def test_a_window_on_a_processor_is_as_large_as_memory_allows(
 def test_the_ladder_halves_the_window_then_takes_the_processor_then_gives_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(devices, "_memory", lambda: 8 << 30)
+    monkeypatch.setattr(ram, "allowed", lambda: 8 << 30)
     attempt: devices.Attempt | None = devices.Attempt(torch.device("cuda"), 1024)
     steps = []
     while attempt := attempt.lighter(devices.NetworkCache(1)):
@@ -138,7 +168,7 @@ def test_a_job_short_of_memory_is_done_in_smaller_windows_and_says_so(
     a_worker: worker.Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short_of_memory(monkeypatch, 300)
-    monkeypatch.setattr(devices, "_memory", lambda: 4 << 30)
+    monkeypatch.setattr(ram, "allowed", lambda: 4 << 30)
     done = a_worker.result(a_job())
     assert done.info["window"] == 256
     assert done.info["degraded"] == ["the window was reduced to 512 px", "the window was reduced to 256 px"]

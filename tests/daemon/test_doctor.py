@@ -13,7 +13,9 @@ import pytest
 import plugin_folder
 from dreamd.gimps import Place
 from dreamwire import __version__
-from dreamwire.messages import Error, ErrorIs, Message, Status, StatusIs
+from dreamwire.client import Image
+from dreamwire.errors import DreamError
+from dreamwire.messages import Error, ErrorIs, Progress, StatusIs
 from dreamwire.networks import NETWORKS
 from dreamwire.params import PARAMS
 from fake_daemon import fake_daemon, of_version
@@ -42,10 +44,9 @@ def bad(checks: Checks) -> set[str]:
 
 def test_a_sound_installation(shared_daemon: Daemon) -> None:
     checks = examined(shared_daemon, 0)
-    assert {"python", "torch", "numpy", "pyvips", "pyzmq", "msgpack", DEFAULT.name, "daemon", "dream"} <= set(
-        checks
-    )
-    assert "blocks.10 of efficientnet_lite0" in checks["dream"]["found"]
+    here = {"python", "torch", "numpy", "pyvips", "pyzmq", "msgpack", DEFAULT.name}
+    assert here | {"daemon", "queue", "worker", "network", "result"} <= set(checks)
+    assert "blocks.10 of efficientnet_lite0" in checks["network"]["found"]
     assert __version__ in checks["daemon"]["found"]
     assert checks["program"]["found"].split()[0].startswith("/")
     text = shared_daemon.run("doctor", HOME=str(shared_daemon.folder))
@@ -219,26 +220,12 @@ def test_a_daemon_that_cannot_start(place: Daemon, tmp_path: Path) -> None:
 
 
 def test_a_daemon_of_another_version(place: Daemon) -> None:
-    failure = ErrorIs(error=Error("internal", "A fault of the daemon; its log says more."))
-    status = {
-        "version": "9.9",
-        "pid": 1,
-        "endpoint": "ipc:///x",
-        "jobs": [],
-        "workers": [],
-        "last_error": "",
-        "log": "/log",
-    }
-
-    def otherwise(message: Message) -> Message:
-        return StatusIs(status=status) if isinstance(message, Status) else failure
-
-    with fake_daemon(place.folder, of_version("9.9", otherwise)) as endpoint:
+    status = {"version": "9.9", "pid": 1, "endpoint": "ipc:///x", "what later versions say": "?"}
+    with fake_daemon(place.folder, of_version("9.9", lambda message: StatusIs(status=status))) as endpoint:
         checks = examined(place, 1, DEEPDREAM_ENDPOINT=endpoint)
-    assert bad(checks) == {"daemon", "dream"}
+    assert bad(checks) == {"daemon"}
     assert "9.9" in checks["daemon"]["found"]
     assert "`deepdream stop`" in checks["daemon"]["cure"]
-    assert checks["dream"]["cure"] == f"{failure.error.message} /log may say more."
 
 
 def test_a_daemon_of_another_protocol(place: Daemon) -> None:
@@ -249,13 +236,18 @@ def test_a_daemon_of_another_protocol(place: Daemon) -> None:
     assert checks["daemon"]["cure"] == refusal.error.message
 
 
-def test_a_daemon_at_work_is_not_disturbed(place: Daemon) -> None:
-    job = {"state": "running"}
-    status = {
-        "version": __version__, "pid": 1, "endpoint": "ipc:///x", "jobs": [job], "workers": [],
-        "last_error": "bad_params: no", "log": "/log",
-    }  # fmt: skip
-    with fake_daemon(place.folder, of_version(__version__, lambda message: StatusIs(status=status))) as endpoint:
-        checks = examined(place, 0, DEEPDREAM_ENDPOINT=endpoint)
-    assert checks["dream"]["found"] == "not tried"
-    assert checks["last error"]["cure"] == "/log may say more."
+def test_a_daemon_at_work_is_not_disturbed(daemon: Daemon) -> None:
+    with daemon.client() as client:
+        with pytest.raises(DreamError):
+            client.unload("lenet")
+        pixels = Image(bytes(64 * 64 * 3), (64, 64, 3), "uint8")
+        job = client.submit("dream", {"steps": 1000, "octaves": 1}, image=pixels)
+        while not (isinstance(event := job.next(10), Progress) and event.state == "dreaming"):
+            pass
+        checks = examined(daemon, 0)
+        assert [each["job"] for each in client.status()["jobs"]] == [job.id]
+    assert checks["queue"]["found"] == "1 running, 0 waiting"
+    assert checks["worker"]["found"] == "gets on with the jobs of others"
+    assert "result" not in checks
+    assert "There is no network called 'lenet'" in checks["last error"]["found"]
+    assert checks["last error"]["cure"].endswith("logs/daemon.log may say more.")

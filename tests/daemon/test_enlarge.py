@@ -106,7 +106,7 @@ def test_what_is_transparent_lends_its_neighbours_no_colour(shared_daemon: Daemo
 def test_a_result_too_large_for_the_daemon_is_refused_before_anything_is_done(shared_daemon: Daemon) -> None:
     with (
         shared_daemon.client() as client,
-        pytest.raises(DreamError, match=r"would have 192 megapixels.*or scale") as caught,
+        pytest.raises(DreamError, match=r"would have 192.0 megapixels.*or scale") as caught,
     ):
         client.submit("enlarge", {"scale": 8.0}, image=Image(bytes(3_000_000), (1500, 2000, 1), "uint8"))
     assert caught.value.code == "limit"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dreamd.jobs import Job, Jobs, Limits
+from dreamd.jobs import Job, Jobs
+from dreamd.limits import MIB, Limits
 from dreamwire.errors import DreamError
 
 
@@ -13,6 +14,7 @@ def job(name: str, client: str = "a", nbytes: int = 1) -> Job:
         id=name,
         kind="dream",
         client=client.encode(),
+        owner=client,
         keep=False,
         description=name,
         frames=(b"pixels",),
@@ -49,9 +51,13 @@ def test_clients_are_served_in_turn_and_positions_say_so(added: str, served: str
 @pytest.mark.parametrize(
     ("limits", "last", "message"),
     [
-        pytest.param(Limits(queue=2), job("b1", "b"), "at most 2 jobs waiting", id="queue"),
-        pytest.param(Limits(per_client=2), job("a3"), "at most 2 jobs of this client", id="client"),
-        pytest.param(Limits(queue_bytes=10), job("b1", "b", nbytes=9), "at most 10 bytes", id="bytes"),
+        pytest.param(Limits(queue=2), job("b1", "b"), "the limit is 2 jobs waiting.* --queue 3", id="queue"),
+        pytest.param(
+            Limits(per_client=2), job("a3"), "2 jobs waiting of one client.* --per-client 3", id="client"
+        ),
+        pytest.param(
+            Limits(queue_memory=9), job("b1", "b", nbytes=9 * MIB), "9 MiB of.* --queue-memory 10", id="memory"
+        ),
     ],
 )
 def test_a_full_queue_says_which_limit_and_takes_nothing(limits: Limits, last: Job, message: str) -> None:
@@ -82,10 +88,18 @@ def test_a_job_that_has_ended_lets_its_pixels_go_and_keeps_its_result() -> None:
 
 
 def test_results_expire_by_time_and_the_oldest_go_when_they_take_too_much_room() -> None:
-    jobs = filled("a1", "a2", "a3", "a4", limits=Limits(result_seconds=100, results_bytes=10))
+    jobs = filled("a1", "a2", "a3", "a4", limits=Limits(results_seconds=100, results_memory=10))
     for now, each in enumerate(iter(jobs.next, None)):
         if each.id != "a4":
-            jobs.end(each, "done", (b"",), 4, now=float(now))
+            jobs.end(each, "done", (b"",), 4 * MIB, now=float(now))
     assert [each.id for each in jobs.expire(now=50.0)] == ["a1"]
     assert [each.id for each in jobs.expire(now=101.5)] == ["a2"]
     assert [each.id for each in jobs] == ["a3", "a4"]  # one runs still
+
+
+def test_ended_jobs_are_kept_up_to_a_number_and_whoever_leaves_most_behind_loses_them_first() -> None:
+    jobs = filled("a1", "b1", "b2", "b3", limits=Limits(results=2))
+    for now, each in enumerate(iter(jobs.next, None)):
+        jobs.end(each, "cancelled", (b"",), 0, now=float(now))
+    assert [each.id for each in jobs.expire(now=5.0)] == ["b1", "b2"]
+    assert [each.id for each in jobs] == ["a1", "b3"]

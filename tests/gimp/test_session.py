@@ -13,7 +13,7 @@ from dreamwire.client import Client, Image, JobCancelledError
 from dreamwire.errors import DreamError
 from dreamwire.messages import Done, Message, Preview, PreviewIs, Progress
 from real_daemon import Daemon
-from session import DaemonLostError, Dream, Session, advice
+from session import STARTING, DaemonLostError, Dream, Session, advice
 
 BRIEF = {"layers": "blocks.2", "octaves": 1, "steps": 2}
 ENDLESS = BRIEF | {"steps": 1000}
@@ -193,15 +193,16 @@ def test_a_session_that_is_closed_ends_its_thread_and_its_connection(session: Se
         session._client.ping()
 
 
-def test_a_daemon_killed_in_the_middle_is_told_and_the_next_dream_is_dreamt(
+def test_a_dream_that_loses_two_daemons_is_told_and_the_next_one_is_dreamt(
     daemon: Daemon, window: Window, use: Callable[[Daemon], None]
 ) -> None:
     use(daemon)
     session, first, second = Session(window.post), Listener(), Listener()
     running(session, window, first)
-    assert daemon.process is not None
-    daemon.process.kill()
-    daemon.process.wait()
+    daemon.kill()
+    told = len(first.told)
+    window.until(lambda: any(isinstance(each, PreviewIs) for each in first.told[told:]))
+    daemon.kill()
     window.until(lambda: first.ended)
     assert isinstance(first.told[-1], DaemonLostError)
     assert "Try again" in str(first.told[-1])
@@ -216,11 +217,11 @@ def test_a_daemon_that_is_not_there_is_started_and_the_user_told(
     place: Daemon, window: Window, use: Callable[[Daemon], None]
 ) -> None:
     use(place)
-    starting: list[str] = []
-    session, listener = Session(window.post, lambda: starting.append("starting")), Listener()
+    told: list[str] = []
+    session, listener = Session(window.post, told.append), Listener()
     session.dream(dream(listener))
     window.until(lambda: listener.ended)
-    assert starting == ["starting"]
+    assert told == [STARTING]
     assert isinstance(listener.told[-1], Done)
     session.close()
 

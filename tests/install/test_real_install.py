@@ -89,7 +89,7 @@ def test_the_daemon_that_was_written_down_dreams_and_finds_all_in_order(installe
     assert examined.returncode == 0, examined.stdout
     checks = {check["name"]: check for check in json.loads(examined.stdout[examined.stdout.index("[") :])}
     assert checks["program"]["found"] == home.command[0]
-    assert "blocks.10 of efficientnet_lite0" in checks["dream"]["found"]
+    assert "blocks.10 of efficientnet_lite0" in checks["network"]["found"]
     for system in GIMPS:
         name = f"GIMP {system.name.removeprefix('gimp-')}"
         assert checks[name]["found"] == str(home.plugin(name.removeprefix("GIMP ")))

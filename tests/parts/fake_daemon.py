@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +16,10 @@ Answers = Callable[[Message], Message]
 
 
 @contextlib.contextmanager
-def fake_daemon(folder: Path, answers: Answers) -> Iterator[str]:
-    """Serves at the endpoint that comes back, until the end of the block."""
+def fake_daemon(
+    folder: Path, answers: Answers, then: Callable[[Message], Iterable[Message]] = lambda _: ()
+) -> Iterator[str]:
+    """Serves at the endpoint that comes back, until the end of the block; what it says `then` nobody has asked."""
     endpoint = f"ipc://{folder / 'fake.sock'}"
     ended = threading.Event()
     with zmq.Context() as context, context.socket(zmq.ROUTER) as router:
@@ -30,6 +32,8 @@ def fake_daemon(folder: Path, answers: Answers) -> Iterator[str]:
                     client, *frames = router.recv_multipart()
                     message = decode(frames)
                     router.send_multipart([client, *encode(replace(answers(message), request=message.request))])
+                    for event in then(message):
+                        router.send_multipart([client, *encode(event)])
 
         thread = threading.Thread(target=serve)
         thread.start()

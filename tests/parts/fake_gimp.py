@@ -33,6 +33,8 @@ RunMode = Enum("RunMode", "INTERACTIVE NONINTERACTIVE WITH_LAST_VALS")
 
 _numbers = count(1)
 _images: list[Image] = []
+#: What the user was told.
+messages: list[str] = []
 
 
 def get_images() -> list[Image]:
@@ -71,6 +73,10 @@ def progress_update(_fraction: float) -> None:
 
 def progress_end() -> None:
     pass
+
+
+def message(text: str) -> None:
+    messages.append(text)
 
 
 def displays_flush() -> None:

@@ -55,13 +55,38 @@ class Daemon:
                 return self
         raise AssertionError("the daemon does not answer")
 
+    def answers(self) -> bool:
+        """Whether anybody serves here."""
+        try:
+            self.client().close()
+        except UnreachableError:
+            return False
+        return True
+
     def client(self) -> Client:
         return Client(self.endpoint, start=False, name="test")
 
     def worker(self) -> psutil.Process:
-        """The worker's process."""
+        """The worker's process, as soon as there is one."""
+        deadline = time.monotonic() + 20
         with self.client() as client:
-            return psutil.Process(client.status()["workers"][0]["pid"])
+            while time.monotonic() < deadline:
+                if pid := client.status()["workers"][0]["pid"]:
+                    return psutil.Process(pid)
+                time.sleep(0.01)
+        raise AssertionError("no worker runs")
+
+    def kill(self) -> float:
+        """Ends whatever serves here as `kill -9` does, and returns when it was: it has no last word."""
+        victims = self._mine()
+        assert victims, "no daemon serves here"
+        killed = time.monotonic()
+        for process in victims:
+            process.kill()
+        psutil.wait_procs(victims, timeout=10)
+        if self.process is not None:
+            self.process.wait(10)
+        return killed
 
     def run(self, *arguments: str, timeout: float = 120, **extra: str) -> subprocess.CompletedProcess[str]:
         """Runs `deepdream` against this daemon."""
@@ -86,12 +111,12 @@ class Daemon:
             self.process.wait(5)
 
     def _mine(self) -> list[psutil.Process]:
-        """Daemons by their folder in their environment: no other process can have it."""
+        """Daemons and relays by their folder in their environment: no other process can have it."""
         mine = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get("DEEPDREAM_ENDPOINT") == self.endpoint and "serve" in process.cmdline():
-                    mine.append(process)
+                if process.environ().get("DEEPDREAM_RUNTIME") == self.environment["DEEPDREAM_RUNTIME"]:
+                    mine += [process] * bool({"serve", "relay"}.intersection(process.cmdline()))
             except psutil.Error:
                 continue
         return mine

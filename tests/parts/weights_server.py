@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.server
 import importlib.util
+from collections import deque
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,18 +16,27 @@ ROW = NETWORKS["efficientnet_lite1"]
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves a folder on loopback and counts what is asked for."""
+    """Serves a folder on loopback and counts what is asked for; `script` takes over one request each."""
+
+    daemon_threads = True
 
     def __init__(self, folder: Path) -> None:
         self.asked: list[str] = []
+        self.script: deque[Callable[[http.server.BaseHTTPRequestHandler], None]] = deque()
         super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that hang up are what some tests are about."""
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self) -> None:
         assert isinstance(self.server, Server)
         self.server.asked.append(self.path)
-        super().do_GET()
+        if self.server.script:
+            self.server.script.popleft()(self)
+        else:
+            super().do_GET()
 
     def log_message(self, *_: object) -> None:
         pass

@@ -16,7 +16,7 @@ from dreamwire.messages import Array, Done, PreviewIs, Progress
 from dreamwire.networks import NETWORKS
 from dreamwire.params import PARAMS
 from dreamwire.presets import PRESETS
-from session import Dream
+from session import STARTING, Dream
 from settings import PERSONAL, Settings, argument, shown
 
 #: The presets of dreams.
@@ -30,7 +30,7 @@ class FakeSession:
     """Dreams nothing: keeps what is wanted, to be answered by hand."""
 
     post: object
-    starting: Callable[[], None]
+    tell: Callable[[str], None] = lambda text: None
     dreams: list[Dream] = field(default_factory=list)
 
     def dream(self, dream: Dream) -> Dream:
@@ -339,7 +339,7 @@ def test_a_gray_picture_is_shown_in_gray(open_dialog: Callable[..., Desk]) -> No
 
 
 STATES = {
-    "Starting the daemon...": lambda desk: desk.dialog.session.starting(),
+    "Starting the daemon...": lambda desk: desk.dialog.session.tell(STARTING),
     "Waiting...": lambda desk: desk.dream.event(Progress(job="1", state="queued")),
     "Loading the network...": lambda desk: desk.dream.event(Progress(job="1", state="loading")),
     "Octave 2 of 4": lambda desk: desk.dream.event(Progress(job="1", state="dreaming", octave=2, octaves=4)),

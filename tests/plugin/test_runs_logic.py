@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from dreamwire.client import JobCancelledError
 from dreamwire.errors import DreamError
 from dreamwire.messages import Array, Done, PreviewIs
-from session import Dream
+from session import LOST, DaemonLostError, Dream
 from settings import Settings
 
 #: Something that happens to a dream: its daemon tells it, or the user does something.
@@ -34,12 +35,13 @@ class Onlooker:
     cancel: Callable[[], None]
     can_stop_now: bool = False
     open: bool = True
+    said: list[str] = field(default_factory=list)
 
     def can_stop(self) -> None:
         self.can_stop_now = True
 
     def show_progress(self, text: str, fraction: float) -> None:
-        """Nobody reads it."""
+        self.said.append(text)
 
     def destroy(self) -> None:
         self.open = False
@@ -54,6 +56,7 @@ class Studio:
     layers: Sequence[Any]
     windows: list[Onlooker] = field(default_factory=list)
     dreams: list[Dream] = field(default_factory=list)
+    session: Any = None
 
     @property
     def tree(self) -> Any:
@@ -83,7 +86,9 @@ class Studio:
         mode = modes.WITH_LAST_VALS if looks_on else modes.NONINTERACTIVE
         call = self.fake.runs.Call("dream", None, mode, self.image, layers, self.fake.fake_gimp.ProcedureConfig())
         sources = [self.fake.canvas.Source(layer) for layer in layers]
-        return make(call, sources, settings, loop).made(SimpleNamespace(dream=dream)).layers
+        run = make(call, sources, settings, loop)
+        self.session = SimpleNamespace(dream=dream, tell=run.say)
+        return run.made(self.session).layers
 
 
 @pytest.fixture
@@ -107,11 +112,11 @@ def frame(dream: Dream) -> None:
     dream.event(PreviewIs(job="1", box=box, array=array, frames=(grey(array, 100),)))
 
 
-def done(dream: Dream) -> None:
+def done(dream: Dream, **info: Any) -> None:
     """The daemon ends with another."""
     array = Array("image", 0, dream.image.dtype, dream.image.shape)
     box = (0, 0, *dream.image.shape[:2])
-    dream.done(Done(job="1", box=box, outputs=(array,), params={}, info={}, frames=(grey(array, 200),)))
+    dream.done(Done(job="1", box=box, outputs=(array,), params={}, info=info, frames=(grey(array, 200),)))
 
 
 def grey(array: Array, value: int) -> bytes:
@@ -123,6 +128,11 @@ def grey(array: Array, value: int) -> bytes:
 def fails(dream: Dream) -> None:
     """The daemon cannot."""
     dream.failed(DreamError("out_of_memory", "There is no memory left."))
+
+
+def loses_both(dream: Dream) -> None:
+    """The daemon was killed, and so was the one that was started in its place."""
+    dream.failed(DaemonLostError())
 
 
 def ends_as_wished(dream: Dream) -> None:
@@ -142,6 +152,11 @@ def test_who_looks_on_sees_the_layer_grow_and_undoes_it_in_one_step(studio: Stud
     assert set(studio.fake.inside_gimp.raw(made)) == {200}
     assert len(studio.image.undo) == 1
     assert not studio.window.open
+
+
+def test_who_looks_on_is_told_what_was_given_up_for_want_of_memory(studio: Studio) -> None:
+    studio.run([partial(done, degraded=["the window was reduced to 512 px"])])
+    assert studio.fake.fake_gimp.messages == ["Memory was short: the window was reduced to 512 px."]
 
 
 def test_if_nobody_looks_on_all_layers_come_together_when_all_are_done(studio: Studio) -> None:
@@ -168,6 +183,33 @@ def test_a_dream_that_fails_leaves_no_layer(studio: Studio, before: list[Event])
         studio.run([*before, fails])
     assert studio.tree == ["second", "first"]
     assert not studio.window.open
+
+
+def test_a_dream_that_loses_its_daemon_says_so_and_is_painted_anew_in_the_same_layer(studio: Studio) -> None:
+    seen = []
+
+    def looks(_: Dream) -> None:
+        seen.append(studio.tree)
+
+    (made,) = studio.run([frame, lambda _: studio.session.tell(LOST), looks, frame, looks, done])
+    assert LOST in studio.window.said
+    assert seen == 2 * [["second", NAME, "first"]]
+    assert set(studio.fake.inside_gimp.raw(made)) == {200}
+    assert len(studio.image.undo) == 1
+
+
+@pytest.mark.parametrize("looks_on", [True, False])
+def test_a_dream_that_loses_two_daemons_leaves_no_layer(studio: Studio, looks_on: bool) -> None:
+    before = [frame] if looks_on else []
+    with pytest.raises(DaemonLostError, match="Try again"):
+        studio.run([*before, loses_both], looks_on=looks_on)
+    assert studio.tree == ["second", "first"]
+
+
+def test_a_film_that_loses_two_daemons_leaves_no_layer(studio: Studio) -> None:
+    with pytest.raises(DaemonLostError):
+        studio.film([done], [frame, loses_both])
+    assert studio.tree == ["second", "first"]
 
 
 def test_cancel_removes_the_layer_and_keeps_those_that_are_done(studio: Studio) -> None:

@@ -209,10 +209,16 @@ EXAMPLES = (
     ),
     Example(
         Welcome(
-            request=1, version=1, daemon="0.1.0", instance="5eed", capabilities=("dream",), limits={"queue": 64}
+            request=1,
+            version=1,
+            daemon="0.1.0",
+            instance="5eed",
+            capabilities=("dream",),
+            limits={"queue": 64},
+            proof="f00d",
         ),
-        b"\x87\xa4type\xa7welcome\xa7request\x01\xa7version\x01\xa6daemon\xa50.1.0\xa8instance\xa45eed"
-        + b"\xaccapabilities\x91\xa5dream\xa6limits\x81\xa5queue@",
+        b"\x88\xa4type\xa7welcome\xa7request\x01\xa7version\x01\xa6daemon\xa50.1.0\xa8instance\xa45eed"
+        + b"\xaccapabilities\x91\xa5dream\xa6limits\x81\xa5queue@\xa5proof\xa4f00d",
     ),
     Example(
         Accepted(job=JOB, position=0),

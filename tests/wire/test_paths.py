@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dreamwire import paths
+from dreamwire.private import secure_dir
 
 as_root = pytest.mark.skipif(
     sys.platform == "win32" or os.getuid() != 0, reason="needs root to make another's folder"
@@ -161,14 +162,14 @@ class TestRuntimeDir:
 class TestSecureDir:
     def test_it_is_made_with_its_parents_and_may_be_there_already(self, home: Path) -> None:
         for _ in range(2):
-            folder = paths.secure_dir(home / "a" / "b")
+            folder = secure_dir(home / "a" / "b")
             assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
     def test_one_of_ours_that_others_may_enter_is_closed(self, home: Path) -> None:
         folder = home / "open"
         folder.mkdir()
         folder.chmod(0o777)
-        paths.secure_dir(folder)
+        secure_dir(folder)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
     @pytest.mark.parametrize("there", [True, False])
@@ -177,33 +178,33 @@ class TestSecureDir:
             (home / "target").mkdir(mode=0o755)
         (home / "link").symlink_to(home / "target")
         with pytest.raises(PermissionError, match=r"link is a symbolic link, so it is not used: .* Remove it, or"):
-            paths.secure_dir(home / "link")
+            secure_dir(home / "link")
         assert (home / "target").exists() == there
         assert not there or stat.S_IMODE((home / "target").stat().st_mode) == 0o755
 
     def test_a_file_is_refused(self, home: Path) -> None:
         (home / "file").touch()
         with pytest.raises(PermissionError, match="is not a folder"):
-            paths.secure_dir(home / "file")
+            secure_dir(home / "file")
 
     def test_a_folder_that_cannot_be_made_is_refused(self, home: Path) -> None:
         (home / "file").touch()
         with pytest.raises(PermissionError, match=r"file/run cannot be made: Not a directory\. Mend"):
-            paths.secure_dir(home / "file" / "run")
+            secure_dir(home / "file" / "run")
 
     @as_root
     def test_the_folder_of_another_user_is_refused(self, home: Path) -> None:
         (home / "theirs").mkdir(mode=0o700)
         os.chown(home / "theirs", 12345, 12345)
         with pytest.raises(PermissionError, match=r"belongs to another user \(12345\).*DEEPDREAM_RUNTIME"):
-            paths.secure_dir(home / "theirs")
+            secure_dir(home / "theirs")
 
     def test_a_folder_that_cannot_be_closed_is_refused(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (home / "fat").mkdir()
         (home / "fat").chmod(0o777)
         monkeypatch.setattr(Path, "chmod", lambda *_: None)  # as on a disk that keeps no modes
         with pytest.raises(PermissionError, match="open to others and cannot be closed"):
-            paths.secure_dir(home / "fat")
+            secure_dir(home / "fat")
 
 
 class TestEndpoint:

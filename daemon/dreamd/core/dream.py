@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from .gradient import Network
-from .memory import give_back
 from .objectives import Objective
 from .plan import Extent, Plan, Slope, climb, sums
 from .progress import Progress, rise
@@ -191,7 +190,6 @@ def dream(
     work = _work(patches, planned, settings)
     done = value = 0.0
     for octave in range(settings.octaves):
-        give_back([patch.source for patch in patches])
         for patch in patches:
             patch.enter(octave)
         scales = _scales(network, objective, patches, [planned(patch.extent) for patch in patches])
@@ -200,21 +198,13 @@ def dream(
         for step in range(steps):
             offset = (dice.randint(0, slide), dice.randint(0, slide))
             plans = [planned(patch.extent, offset=offset) for patch in patches]
-            gradients = [torch.zeros_like(patch.image[patch.extent.area.index]) for patch in patches]
-            slopes = [
-                Slope(each, patch.image, gradient)
-                for patch, each, gradient in zip(patches, plans, gradients, strict=True)
-            ]
+            slopes = [Slope.flat(each, patch.image) for patch, each in zip(patches, plans, strict=True)]
             windows, found = sum(len(each.windows) for each in plans), list[Tensor]()
             for window, values in enumerate(climb(network, objective, scales, slopes), start=1):
                 found.append(values)
                 done += work[octave] / steps / windows
                 if window == windows:
-                    give_back(gradients)
-                    supports = [patch.extent.support for patch in patches]
-                    changes = normalise(gradients, supports, settings.levels, settings.colour)
-                    for changed, change in zip(patches, changes, strict=True):
-                        changed.change(change.mul_(size), settings.blur)
+                    _change(patches, [slope.total for slope in slopes], size, settings)
                     climbed = objective.weighted(sums(found), scales)
                     first = first or climbed
                     value = rise(first, climbed)
@@ -231,6 +221,15 @@ def dream(
                     _picture=picture,
                     _sketch=sketch,
                 )
+            slopes.clear()  # before the next are made: there may be no room for both
+
+
+def _change(patches: Sequence[Patch], gradients: Sequence[Tensor], size: float, settings: Settings) -> None:
+    """Changes every patch by a step of this size along its gradient."""
+    supports = [patch.extent.support for patch in patches]
+    changes = normalise(gradients, supports, settings.levels, settings.colour)
+    for patch, change in zip(patches, changes, strict=True):
+        patch.change(change.mul_(size), settings.blur)
 
 
 def _work(patches: Sequence[Patch], planned: Callable[..., Plan], settings: Settings) -> list[float]:

@@ -131,6 +131,11 @@ class Slope:
     image: Tensor
     total: Tensor
 
+    @classmethod
+    def flat(cls, plan: Plan, image: Tensor) -> Slope:
+        """Before any gradient was added."""
+        return cls(plan, image, torch.zeros_like(image[plan.extent.area.index]))
+
 
 def climb(
     network: Network, objective: Objective, scales: Sequence[float], slopes: Sequence[Slope]

@@ -123,7 +123,7 @@ class Canvas:
         """Windows of at most `side`² pixels that own each true cell of `owned (rows, columns)` exactly once.
 
         Cells without activations of the region are left out where that saves work. A window is larger than
-        `side`² only where a single cell with all it sees is.
+        `side`² only where a single cell with all it sees is, or the least that the network takes.
         """
         tight = bounds(owned)
         if tight is None:
@@ -148,17 +148,17 @@ class Canvas:
     def _grid(self, cells: Box, reach: Reach, side: int) -> tuple[int, int]:
         """Into how many equal rows and columns to cut `cells`, with the least pixels shown in all."""
         best, least = (cells.height, cells.width), math.inf
-        around = reach.before + reach.after
+        around, smallest = reach.before + reach.after, self.least * self.stride
         for rows in range(1, cells.height + 1):
             # Windows end where the canvas ends: one that sees all of it is no larger than that.
-            height = min(-(-cells.height // rows) * self.stride + around, self.box.height)
+            height = min(max(-(-cells.height // rows) * self.stride + around, smallest), self.box.height)
             room = side * side // height
             columns = 1
             if room < self.box.width:
                 columns = -(-cells.width // max(1, (room - around) // self.stride))
             if columns > cells.width:
                 continue
-            width = min(-(-cells.width // columns) * self.stride + around, self.box.width)
+            width = min(max(-(-cells.width // columns) * self.stride + around, smallest), self.box.width)
             shown = rows * columns * height * width
             if height * width <= side * side and shown < least:
                 best, least = (rows, columns), shown

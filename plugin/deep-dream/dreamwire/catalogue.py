@@ -22,6 +22,7 @@ from .errors import DreamError
 from .messages import Done
 from .networks import find_network
 from .params import CATALOGUES, MOST_CHANNELS, Value, validate
+from .private import secure_dir
 from .texts import Ranked, parse_channels
 
 #: Jobs of one connection that are sent before the first of them has ended, so that the daemon never waits.
@@ -87,8 +88,8 @@ class Cache:
     def put(self, key: str, pixels: bytes) -> None:
         """Remembers the bytes; after a break there is all of them or nothing."""
         with contextlib.suppress(OSError):
-            paths.secure_dir(self.folder.parent)
-            paths.secure_dir(self.folder)
+            secure_dir(self.folder.parent)
+            secure_dir(self.folder)
             part = self.folder / f"{key}.{secrets.token_hex(4)}"
             try:
                 part.write_bytes(pixels)

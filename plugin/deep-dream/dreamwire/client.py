@@ -13,11 +13,15 @@ with Client() as client:
 from __future__ import annotations
 
 import contextlib
+import hmac
 import os
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from . import __version__, launch, paths
@@ -60,14 +64,23 @@ from .messages import (
     decode,
     encode,
 )
+from .private import require_ours
 from .transport import Transport, connect
 
 Answer = TypeVar("Answer", bound=Message)
 
 #: Bytes of the largest frame taken from a daemon, which is the user's own: 256 megapixels of float32 RGBA.
 MAX_FRAME = 4 << 30
-#: Seconds in which the daemon answers whatever is not a job; it does so at once unless the machine is suspended.
+#: Seconds in which the daemon answers whatever is not a job; it does so at once.
 PATIENCE = 10.0
+#: The most that one wait takes of them: seconds in which this process did not run, on a laptop that slept, are not
+#: the daemon's.
+WAIT = 1.0
+#: The most where somebody may change their mind meanwhile.
+PROMPT = 0.1
+#: Seconds in which a process that ends lets go of its sockets, one after another.
+MOMENT = 0.1
+LOST = "The Deep Dream daemon ended in the middle of a job. It is started again, and the job is begun anew."
 
 
 @dataclass(frozen=True)
@@ -82,9 +95,14 @@ class Image:
 class Client:
     """A connection to the daemon, which is started if there is none; one thread uses it at a time.
 
-    `endpoint` is as in `DEEPDREAM_ENDPOINT`, by default the user's own daemon. With `start` false a missing daemon
-    is an error; `starting` is called before one is started, to tell the user. Raises `UnreachableError` when no
+    `endpoint` is as in `DEEPDREAM_ENDPOINT`, by default the user's own daemon; one on another machine is reached
+    by a relay on this one, which is started if there is none. With `start` false a missing daemon is an error;
+    `starting` is called before one is started, to tell the user. Raises `UnreachableError` when no
     daemon can be had, `DreamError` version or unauthorized when it will not have us.
+
+    A daemon that is lost in the middle of jobs is started again too, and they are sent to it by their ids; `lost`
+    is called before, to tell the user, who is warned without it. A job that loses a second daemon raises the
+    `ConnectionError`, and so does each with `start` false.
     """
 
     def __init__(
@@ -93,45 +111,79 @@ class Client:
         *,
         start: bool = True,
         starting: Callable[[], None] | None = None,
+        lost: Callable[[], None] | None = None,
         name: str = "python",
     ) -> None:
         try:
             self.endpoint = endpoint or paths.default_endpoint()
         except PermissionError as error:
             raise UnreachableError(str(error)) from error
+        self._is_elsewhere = paths.is_elsewhere(self.endpoint)
+        # Who is spoken to.
+        self._near = paths.relay_endpoint(self.endpoint) if self._is_elsewhere else self.endpoint
+        self._is_welcome = False
+        self._start, self._starting, self._lost = start, starting, lost
         self._name = f"{name} {__version__}"
         self._requests = 0
         # Events of jobs that came while something else was waited for.
         self._events: list[Message] = []
-        self._transport = self._reach(start, starting)
+        # The jobs under way that would be sent again if the daemon were lost.
+        self._under_way: dict[str, Submit] = {}
+        self._connect()
+
+    def _connect(self) -> None:
+        """Reaches the daemon and greets it; or its successor, if it ended just then."""
         try:
-            self.welcome = self._request(self._hello(), Welcome)
+            self._open()
+        except ConnectionError:
+            self._open()
+
+    def _open(self) -> None:
+        self._is_welcome = False
+        self._transport = self._reach()
+        try:
+            self.welcome, self._is_welcome = self._greet(), True
         except BaseException as error:
             self.close()
             if isinstance(error, DreamError) and error.code == "version":
                 error.command = launch.typed("stop", "--endpoint", self.endpoint)
             raise
 
-    def _reach(self, start: bool, starting: Callable[[], None] | None) -> Transport:
+    def _reach(self) -> Transport:
         transport = self._try()
         if transport is not None:
             return transport
-        if not start:
+        if not self._start and not self._is_elsewhere:
             raise NobodyListensError(
                 f"No Deep Dream daemon answers at {self.endpoint}. Start one with `deepdream serve`.",
                 launch.typed("serve", "--endpoint", self.endpoint),
             )
-        if starting is not None:
-            starting()
-        launch.start(self.endpoint, self._answers)
+        if self._starting is not None and not self._is_elsewhere:
+            self._starting()
+        launch.start(self._near, self._answers, far=self.endpoint if self._is_elsewhere else "")
         transport = self._try()
         if transport is None:
             raise UnreachableError(f"The daemon at {self.endpoint} went away as soon as it had answered.")
         return transport
 
     def _try(self) -> Transport | None:
+        """A connection, or None if nobody listens."""
+        socket = Path(self._near.removeprefix("ipc://"))
         try:
-            return connect(self.endpoint, max_frame=MAX_FRAME)
+            if self._near.startswith("ipc:///") and os.path.lexists(socket):
+                require_ours(socket)
+        except PermissionError as error:
+            raise UnreachableError(f"{error} Nothing was sent there.") from error
+        except FileNotFoundError:  # taken away meanwhile, by a daemon that starts where one was killed
+            return None
+        # A service manager that listens in its place may have to start the daemon first.
+        reach = partial(connect, self._near, timeout=PATIENCE, max_frame=MAX_FRAME)
+        try:
+            try:
+                return reach()
+            except ConnectionResetError:  # by a daemon that was about to end, say, and will have in a moment
+                time.sleep(MOMENT)
+                return reach()
         except ValueError as error:
             raise UnreachableError(str(error)) from error
         except PermissionError as error:
@@ -143,8 +195,8 @@ class Client:
             return None  # nobody listens
         except OSError as error:
             raise UnreachableError(
-                f"What listens at {self.endpoint} does not answer as a Deep Dream daemon: it is suspended, or"
-                f" another program. {error}"
+                f"What listens at {self.endpoint} does not answer as a Deep Dream daemon: it is suspended, has too"
+                f" many connections, or is another program. {error}"
             ) from error
 
     def _answers(self) -> bool:
@@ -153,13 +205,32 @@ class Client:
             transport.close()
         return transport is not None
 
-    def _hello(self) -> Hello:
-        token = ""
-        if self.endpoint.startswith("tcp://"):
+    def _greet(self) -> Welcome:
+        token, proof = self._secrets()
+        hello = Hello(versions=(VERSION,), client=self._name, token=token)
+        welcome = self._request(hello, Welcome)
+        if proof is not None and not (proof and hmac.compare_digest(proof.encode(), welcome.proof.encode())):
+            raise UnreachableError(
+                f"What answers at {self.endpoint} cannot prove that it is your daemon. It may be a program of"
+                " somebody else, so no picture was sent there. Find out what listens at that port, and end it; or"
+                " name another port by DEEPDREAM_ENDPOINT."
+            )
+        return welcome
+
+    def _secrets(self) -> tuple[str, str | None]:
+        """The token that the daemon knows us by, and the proof that we know it by; None where none is asked for.
+
+        Anybody can listen at a port, but nobody else reads the file. A socket says itself whose it is; and whoever
+        gives a token of `DEEPDREAM_TOKEN` without a proof knows where it goes.
+        """
+        if not self._near.startswith("tcp://"):
+            return "", None
+        given, known = os.environ.get("DEEPDREAM_TOKEN", ""), ""
+        if not given:
             with contextlib.suppress(OSError, ValueError):
-                file = paths.token_paths(self.endpoint)[0]
-                token = os.environ.get("DEEPDREAM_TOKEN") or file.read_text().strip()
-        return Hello(versions=(VERSION,), client=self._name, token=token)
+                known = paths.token_paths(self._near)[0].read_text(encoding="utf-8")
+        token, proof, *_ = [*(given or known).split(), "", ""]
+        return token, proof or (None if given else "")
 
     def close(self) -> None:
         """Ends the connection; jobs of ours are cancelled by the daemon unless they were to be kept."""
@@ -182,11 +253,14 @@ class Client:
         preview: Preview | None = None,
         keep: bool = False,
         job: str | None = None,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> Job:
         """Sends a job; with `keep` it goes on when this connection ends, and can be attached to by its id.
 
-        `mask` is of the image's size and one channel, all of the image if None; `guide` is of any size. Raises
-        `DreamError` if the daemon refuses the job, `ConnectionError` if it is gone.
+        `mask` is of the image's size and one channel, all of the image if None; `guide` is of any size. Pixels
+        must not be changed before the job has ended: it may be sent again. While it is on its way, which takes
+        long on a slow line, `wanted` is asked whether it is to go on. Raises `DreamError` if the daemon refuses
+        the job, `JobCancelledError` if it is not wanted, `ConnectionError` if it is gone, and its successor too.
         """
         offered = {"image": image, "mask": mask, "guide": guide}
         given = {name: each for name, each in offered.items() if each is not None}
@@ -210,8 +284,41 @@ class Client:
                     f"The {name} is larger than the {largest / 1e6:.0f} MB that the daemon takes at once."
                     " Select a smaller region, or start the daemon with a larger --megapixels.",
                 )
-        accepted = self._request(submit, Accepted)
+        try:
+            accepted = self._submitted(submit, wanted)
+        except ConnectionError as error:
+            self._recover(error)
+            accepted = self._submitted(submit, wanted)
+        self._under_way[submit.job] = submit
         return Job(self, submit.job, accepted.position)
+
+    def _submitted(self, submit: Submit, wanted: Callable[[], bool]) -> Accepted:
+        request, is_wanted = self._send(submit), True
+
+        def look() -> None:
+            nonlocal is_wanted
+            if is_wanted and not wanted():
+                is_wanted = False
+                self._send(Cancel(job=submit.job))
+
+        answer = self._answer(request, PATIENCE, look)
+        if isinstance(answer, Cancelled):
+            raise JobCancelledError
+        return _of_kind(Accepted, answer, submit)
+
+    def _recover(self, error: ConnectionError) -> None:
+        """Reaches the daemon anew after this error, and sends it the jobs under way, each for the last time."""
+        if not self._start:
+            raise error
+        self._transport.close()
+        again, self._under_way = self._under_way, {}
+        if again and self._lost:
+            self._lost()
+        elif again:
+            warnings.warn(LOST, stacklevel=2)
+        self._connect()
+        for submit in again.values():
+            self._send(submit)
 
     def attach(self, job: str) -> Job:
         """Follows a job that was submitted with `keep`. Raises `DreamError` unknown_job."""
@@ -261,24 +368,37 @@ class Client:
                 yield message
 
     def _request(self, message: Message, kind: type[Answer]) -> Answer:
-        answer = self._answer(self._send(message), time.monotonic() + PATIENCE)
-        if not isinstance(answer, kind):
-            raise DreamError("bad_message", f"The daemon answered {message.type} by {answer.type}.")
-        return answer
+        return _of_kind(kind, self._answer(self._send(message), PATIENCE), message)
 
     def _send(self, message: Message) -> int:
         self._requests += 1
         self._transport.send(encode(replace(message, request=self._requests)))
         return self._requests
 
-    def _answer(self, request: int, deadline: float | None) -> Message:
-        """The answer to a request; events of jobs that come before it are kept for their readers."""
+    def _answer(self, request: int, patience: float | None, look: Callable[[], None] | None = None) -> Message:
+        """The answer to a request; events of jobs that come before it are kept for their readers.
+
+        `patience` is how many seconds the daemon may be silent; `look` is called now and then.
+        """
+        left, wait = patience, WAIT if look is None else PROMPT
         while True:
-            message = self._receive(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            started = time.monotonic()
+            message = self._receive(None if left is None else min(left, wait))
+            if look is not None:
+                look()
             if message is None:
-                raise UnreachableError(
-                    f"The daemon at {self.endpoint} does not answer; its log says what it is at."
-                )
+                if left is None:
+                    continue
+                before, left = left, left - min(time.monotonic() - started, WAIT)
+                if left <= 0:
+                    raise UnreachableError(
+                        f"The daemon at {self.endpoint} does not answer; its log says what it is at."
+                    )
+                if self._is_welcome and int(before) != int(left):
+                    # What we have sent may still be on its way over a slow line; this is quicker.
+                    self._send(Ping())
+                continue
+            left = patience
             if message.request != request:
                 self._keep(message)
             elif isinstance(message, (ErrorIs, Failed)):
@@ -288,7 +408,10 @@ class Client:
 
     def _receive(self, timeout: float | None) -> Message | None:
         frames = self._transport.recv(timeout)
-        return None if frames is None else decode(frames)
+        message = None if frames is None else decode(frames)
+        if isinstance(message, ENDS):
+            self._under_way.pop(message.job, None)
+        return message
 
     def _event(self, job: str, timeout: float | None) -> Message | None:
         """The next event of a job; those of other jobs are kept for their readers."""
@@ -297,7 +420,13 @@ class Client:
                 return self._events.pop(index)
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            event = self._receive(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            try:
+                event = self._receive(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            except ConnectionError as error:
+                if job not in self._under_way:
+                    raise
+                self._recover(error)
+                continue
             if event is None or (_is_event(event) and getattr(event, "job", None) == job):
                 return event
             self._keep(event)
@@ -308,6 +437,12 @@ class Client:
             self._events.append(message)
         elif isinstance(message, ErrorIs):
             raise message.error.exception()
+
+
+def _of_kind(kind: type[Answer], answer: Message, question: Message) -> Answer:
+    if not isinstance(answer, kind):
+        raise DreamError("bad_message", f"The daemon answered {question.type} by {answer.type}.")
+    return answer
 
 
 def _is_event(message: Message) -> bool:
@@ -325,6 +460,7 @@ class Job:
         self._client = client
         self.id = job_id
         self.position = position
+        self._cancelled = False
 
     def __iter__(self) -> Iterator[Message]:
         while True:
@@ -336,10 +472,16 @@ class Job:
 
     def next(self, timeout: float | None) -> Message | None:
         """The next event, or None if there is none within `timeout` seconds; see `Job` for what it raises."""
-        event = self._client._event(self.id, timeout)
+        try:
+            event = self._client._event(self.id, timeout)
+        except ConnectionError:
+            if self._cancelled:  # with its daemon
+                raise JobCancelledError from None
+            raise
         if isinstance(event, ENDS):
-            # A result that is not acknowledged would be kept for us.
-            self._client._send(Ack(job=self.id))
+            # A result that is not acknowledged would be kept for us. Nor would it be by a daemon that is gone.
+            with contextlib.suppress(ConnectionError):
+                self._client._send(Ack(job=self.id))
         if isinstance(event, Failed):
             raise event.error.exception()
         if isinstance(event, Cancelled):
@@ -348,11 +490,18 @@ class Job:
 
     def cancel(self) -> None:
         """Asks for the job's end without a result: `JobCancelledError` follows, or a result already on its way."""
-        self._client._send(Cancel(job=self.id))
+        self._cancelled = True
+        with contextlib.suppress(ConnectionError):
+            self._ask(Cancel(job=self.id))
 
     def stop(self) -> None:
         """Asks for the job's end with what it has come to: `Done` follows."""
-        self._client._send(Stop(job=self.id))
+        self._ask(Stop(job=self.id))
+
+    def _ask(self, wish: Message) -> None:
+        """Has a job ended, which is not begun anew then if its daemon is lost: nobody wants all of it."""
+        self._client._under_way.pop(self.id, None)
+        self._client._send(wish)
 
 
 class JobCancelledError(Exception):

@@ -10,6 +10,7 @@ CODES: Mapping[str, str] = {
     "bad_message": "the message does not follow the protocol",
     "version": "client and daemon speak no common version of the protocol",
     "unauthorized": "the daemon does not know this client",
+    "unreachable": "the daemon of another machine does not answer",
     "limit": "the request is larger than the daemon allows",
     "queue_full": "too many jobs are waiting",
     "unknown_network": "no network of this name, or its weights are not here",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -263,7 +263,10 @@ class Networks(Message):
 
 @dataclass(frozen=True, kw_only=True)
 class Pull(Message):
-    """Fetch a network's weights; answered by `pulling`, repeatedly, then `pulled`, or `error`."""
+    """Fetch a network's weights; answered by `pulling`, repeatedly, then `pulled`, or `error`.
+
+    Of several requests for one network on a connection the latest is answered.
+    """
 
     type, sender = "pull", "client"
     network: str = _field(text(100), "the network's name")
@@ -301,6 +304,7 @@ class Welcome(Message):
     instance: str = _field(text(64), "differs after a restart: jobs of another instance are gone")
     capabilities: tuple[str, ...] = _field(many(text(64), 64), "the kinds of job")
     limits: dict[str, Any] = _field(plain, "the largest pixels, frame, header and queue")
+    proof: str = _field(text(200), "over TCP, what a client knows its user's daemon by", "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -397,7 +401,10 @@ class StatusIs(Message):
     """The answer to `status`."""
 
     type, sender = "status_is", "daemon"
-    status: dict[str, Any] = _field(plain, "version, instance, uptime, workers, queue, counts, last error, paths")
+    status: dict[str, Any] = _field(
+        plain,
+        "version, instance, uptime, memory, settings, queue, jobs, workers, counts, last errors, paths",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -530,26 +537,33 @@ def unpack(header: Buffer) -> dict[str, Any]:
         value = msgpack.unpackb(header, object_pairs_hook=pairs, ext_hook=refuse, strict_map_key=True)
     except Exception as error:
         raise _bad("its header", f"a msgpack map of plain data ({str(error) or type(error).__name__})") from None
-    _check_plain(value, "header", MAX_DEPTH)
+    if fault := _fault(value, MAX_DEPTH):
+        where, expected = fault
+        raise _bad(f"header{where}", expected)
     return plain(value, "its header")
 
 
-def _check_plain(value: object, where: str, depth: int) -> None:
-    inside: list[tuple[str, object]] = []
+def _fault(value: object, depth: int) -> tuple[str, str] | None:
+    """Where a value is not plain data, and what must be there. Places are named only when there is a fault."""
+    if value is None or isinstance(value, (str, int)):
+        return None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else ("", "a finite number")
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
-            raise _bad(where, "a map with text keys")
-        inside = [(f"{where}.{key:.60}", each) for key, each in value.items()]
+            return "", "a map with text keys"
+        inside: Iterable[tuple[Any, object]] = value.items()
     elif isinstance(value, list):
-        inside = [(f"{where}[{index}]", each) for index, each in enumerate(value)]
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise _bad(where, "a finite number")
-    elif value is not None and not isinstance(value, (str, int, float)):
-        raise _bad(where, f"plain data, not {type(value).__name__}")
-    if inside and not depth:
-        raise _bad(where, f"nested at most {MAX_DEPTH} deep")
-    for name, each in inside:
-        _check_plain(each, name, depth - 1)
+        inside = enumerate(value)
+    else:
+        return "", f"plain data, not {type(value).__name__}"
+    if value and not depth:
+        return "", f"nested at most {MAX_DEPTH} deep"
+    for key, each in inside:
+        if fault := _fault(each, depth - 1):
+            step = f"[{key}]" if isinstance(value, list) else f".{key:.60}"
+            return step + fault[0], fault[1]
+    return None
 
 
 def _check_frames(described: Sequence[Array], pixels: Sequence[Buffer]) -> None:

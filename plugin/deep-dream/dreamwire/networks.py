@@ -20,6 +20,7 @@ from pathlib import Path
 from .errors import DreamError
 from .geometry import GEOMETRY
 from .paths import weights_dir
+from .private import secure_file
 from .words import nearest
 
 RGB = tuple[float, float, float]
@@ -248,7 +249,7 @@ def find_network(name: str) -> Network:
 
 def is_of_timm(name: str) -> bool:
     """Whether a name can be that of a network of timm."""
-    return bool(re.fullmatch(rf"{TIMM}\w[\w.-]*", name, re.ASCII))
+    return bool(re.fullmatch(rf"{TIMM}\w[\w.-]{{,90}}", name, re.ASCII))  # no longer than a file's may be
 
 
 def networks() -> dict[str, Network]:
@@ -277,7 +278,8 @@ def row_file(name: str) -> Path:
 def write_row(row: Network, path: Path) -> None:
     """Writes the row of a network that is not of the table, whole or not at all."""
     new = path.with_suffix(".new")
-    new.write_text(json.dumps(dataclasses.asdict(row), indent=1), encoding="utf-8")
+    with open(new, "w", encoding="utf-8", opener=secure_file) as file:
+        json.dump(dataclasses.asdict(row), file, indent=1)
     new.replace(path)
 
 

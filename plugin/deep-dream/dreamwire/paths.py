@@ -3,7 +3,7 @@
 Linux follows the XDG base directories, macOS `~/Library`, Windows `%LOCALAPPDATA%`. `DEEPDREAM_DATA`,
 `DEEPDREAM_LOGS`, `DEEPDREAM_CONFIG`, `DEEPDREAM_CACHE`, `DEEPDREAM_RUNTIME` and `DEEPDREAM_ENDPOINT` override
 each.
-Only `secure_dir` and what calls it (`runtime_dir`, `default_endpoint`) make or change anything.
+Only `runtime_dir`, and `default_endpoint` by it, make or change anything.
 
 A GIMP in a sandbox shares neither environment nor all folders with the daemon on the host. It may not start
 programs there, but use the network: so it speaks TCP, to a fixed port, and finds the token for it in `data_dir`,
@@ -12,12 +12,15 @@ which there is a folder that both sides see.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
 import sys
 import warnings
 from pathlib import Path
+
+from .private import secure_dir
 
 APP = "deep-dream"
 SOCKET = "daemon.sock"
@@ -26,7 +29,6 @@ SOCKET_PATH_LIMIT = 103 if sys.platform == "darwin" else 107
 #: For Windows, where libzmq has no ipc, and for sandboxes; a port of the range that no service has registered.
 LOOPBACK_ENDPOINT = "tcp://127.0.0.1:47615"
 FLATPAK_INFO = Path("/.flatpak-info")
-ANOTHER = "name another folder (DEEPDREAM_RUNTIME for the daemon's socket, DEEPDREAM_DATA for weights)"
 
 
 def sandbox() -> str:
@@ -81,15 +83,20 @@ def config_dir() -> Path:
 
 
 def runtime_dir() -> Path:
-    """The folder of the daemon's socket and lock, made and verified by `secure_dir`.
+    """The folder of the daemon's socket and lock: `runtime_place`, made and verified by `secure_dir`."""
+    return secure_dir(runtime_place())
+
+
+def runtime_place() -> Path:
+    """Where `runtime_dir` is or would be; nothing is made.
 
     `DEEPDREAM_RUNTIME`, else `XDG_RUNTIME_DIR/deep-dream` if that is ours, else `/tmp/deep-dream-UID`. The last
     also stands in, with a warning, for a folder whose name is too long for a socket: then all that belongs
-    together still lies together, and every client finds it. Raises `PermissionError` as `secure_dir` does.
+    together still lies together, and every client finds it.
     """
     override = _override("DEEPDREAM_RUNTIME")
     if sys.platform == "win32":
-        return secure_dir(override or data_dir() / "run")
+        return override or data_dir() / "run"
     xdg = _absolute("XDG_RUNTIME_DIR")
     folder = override or (xdg / APP if xdg and _is_ours(xdg) else _temporary())
     length = len(os.fsencode(folder / SOCKET))
@@ -97,10 +104,10 @@ def runtime_dir() -> Path:
         warnings.warn(
             f"{folder / SOCKET} has {length} bytes, but the path of a socket has room for {SOCKET_PATH_LIMIT}:"
             f" {_temporary()} is used instead. Set DEEPDREAM_RUNTIME to a folder with a shorter name.",
-            stacklevel=2,
+            stacklevel=3,
         )
         folder = _temporary()
-    return secure_dir(folder)
+    return folder
 
 
 def default_endpoint() -> str:
@@ -114,6 +121,20 @@ def default_endpoint() -> str:
     if sys.platform == "win32" or sandbox():
         return LOOPBACK_ENDPOINT
     return f"ipc://{runtime_dir() / SOCKET}"
+
+
+def is_elsewhere(endpoint: str) -> bool:
+    """Whether an endpoint is to be reached by a relay: any of TCP but those of this machine alone."""
+    return re.match(r"tcp://(127\.0\.0\.1|\[?::1\]?|localhost):\d+$", endpoint) is None and "tcp://" in endpoint
+
+
+def relay_endpoint(far: str) -> str:
+    """Where the relay for a daemon on another machine is reached on this one. Raises as `default_endpoint`."""
+    number = hashlib.sha256(far.encode()).digest()
+    if sys.platform == "win32" or sandbox():
+        # Below the ports that systems give to whoever asks for any.
+        return f"tcp://127.0.0.1:{20_000 + int.from_bytes(number[:2], 'big') % 10_000}"
+    return f"ipc://{runtime_dir() / f'relay-{number.hex()[:8]}'}"
 
 
 def token_paths(endpoint: str) -> list[Path]:
@@ -130,41 +151,6 @@ def token_paths(endpoint: str) -> list[Path]:
     override = _override("DEEPDREAM_RUNTIME")
     folders = [override] if override else [folder / "run" for folder in client_dirs()]
     return [folder / f"token-{host}-{address[2]}" for folder in folders]
-
-
-def secure_dir(path: Path) -> Path:
-    """Makes `path` a folder that only this user can enter (mode 0700), and returns it.
-
-    A folder of ours that others may enter is closed to them. Raises `PermissionError` for a symbolic link,
-    for anything but a folder, for a folder of somebody else, and for one that cannot be made. On Windows the
-    folder is only made: what lies in a profile is the user's own already.
-    """
-    try:
-        path.mkdir(mode=0o700, parents=True)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise PermissionError(f"{path} cannot be made: {error.strerror}. Mend that, or {ANOTHER}.") from error
-    if sys.platform == "win32":
-        return path
-    found = path.lstat()
-    if stat.S_ISLNK(found.st_mode):
-        raise _unsafe(path, "is a symbolic link", "somebody may lead it elsewhere")
-    if not stat.S_ISDIR(found.st_mode):
-        raise _unsafe(path, "is not a folder", "nothing can be kept in it")
-    if found.st_uid != os.getuid():
-        raise _unsafe(
-            path, f"belongs to another user ({found.st_uid})", "they could read and replace what is in it"
-        )
-    if stat.S_IMODE(found.st_mode) != 0o700:
-        path.chmod(0o700)
-        if stat.S_IMODE(path.lstat().st_mode) & 0o077:  # such as FAT, or a share that keeps no modes
-            raise _unsafe(path, "is open to others and cannot be closed", "they could replace what is in it")
-    return path
-
-
-def _unsafe(path: Path, what: str, why: str) -> PermissionError:
-    return PermissionError(f"{path} {what}, so it is not used: {why}. Remove it, or {ANOTHER}.")
 
 
 def _temporary() -> Path:

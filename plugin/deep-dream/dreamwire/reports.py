@@ -24,6 +24,11 @@ def told(info: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def given_up(info: Mapping[str, Any]) -> list[str]:
+    """A sentence for each thing that was given up because memory was short."""
+    return [f"Memory was short: {each}." for each in info.get("degraded", ())]
+
+
 def _named(classes: Sequence[Mapping[str, Any]]) -> str:
     """Classes and how probable they are."""
     return ", ".join(f"{each['name']} with {percent(each['probability'])}" for each in classes)

@@ -16,9 +16,11 @@ WEIGHTS = 0.001, 1000.0
 #: Terms of a sum.
 MOST = 16
 
-_WEIGHT = r"\s*(?:\*\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?))?\s*"
+# Texts come from anybody: no two parts of a pattern that follow each other may take the same characters, or a text
+# that fits nearly would be tried in every way there is.
+_WEIGHT = r"\s*(?:\*\s*([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)\s*)?"
 _LAYER = re.compile(r"\s*([A-Za-z_][\w.]*)" + _WEIGHT)
-_CLASS = re.compile(r"\s*([\w][\w.' -]*?)" + _WEIGHT + r"(?=\+|$)")
+_CLASS = re.compile(r"\s*(\w(?:[\w.' -]*[\w.'-])?)" + _WEIGHT + r"(?=\+|$)")
 
 
 def _sum(text: str, term: re.Pattern[str]) -> dict[str, float] | None:

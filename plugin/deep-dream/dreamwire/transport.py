@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import struct
+import weakref
 from collections.abc import Sequence
 from typing import Literal, Protocol, TypeAlias, get_args
 
@@ -74,9 +75,9 @@ def connect(
     nothing of what is sent. Received frames have at most `max_frame` bytes. The environment's
     DEEPDREAM_TRANSPORT overrides `prefer`, to find out where a fault lies.
 
-    Raises ConnectionRefusedError if nobody listens, PermissionError if this user may not connect, another
-    ConnectionError if who listens there is no ROUTER or does not answer, ValueError if the endpoint is none,
-    ImportError if pyzmq is asked for and not usable.
+    Raises ConnectionRefusedError if nobody listens, PermissionError if this user may not connect,
+    ConnectionResetError if who listens closes the connection, another ConnectionError if it is no ROUTER or does
+    not answer, ValueError if the endpoint is none, ImportError if pyzmq is asked for and not usable.
     """
     address = parse_endpoint(endpoint)
     choice = os.environ.get("DEEPDREAM_TRANSPORT") or prefer
@@ -150,11 +151,14 @@ class PyzmqTransport:
 
     def __init__(self, endpoint: str, address: Address, *, timeout: float, max_frame: int) -> None:
         self._timeout = timeout
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
+        context = zmq.Context()
+        self._socket = context.socket(zmq.DEALER)
         self._monitor = self._socket.get_monitor_socket(
             zmq.Event.CONNECTED | zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.CLOSED | zmq.Event.DISCONNECTED
         )
+        # Who forgets a transport must not wait for its context, as pyzmq does for one that is thrown away before
+        # its sockets.
+        self._end = weakref.finalize(self, _end, context, self._socket, self._monitor)
         self._poller = zmq.Poller()
         self._poller.register(self._monitor, zmq.POLLIN)
         try:
@@ -176,7 +180,7 @@ class PyzmqTransport:
 
     def close(self) -> None:
         """End the connection at once; what has not left is lost. May be called again."""
-        self._context.destroy()
+        self._end()
 
     def send(self, frames: Sequence[Buffer]) -> None:
         """See `Transport.send`."""
@@ -226,7 +230,7 @@ class PyzmqTransport:
             if event == zmq.Event.CONNECTED:
                 connected = True
             elif connected:
-                raise ConnectionError("The peer does not speak ZeroMQ, or is no socket of type ROUTER.")
+                raise ConnectionResetError("The peer does not speak ZeroMQ, or is no socket of type ROUTER.")
             else:
                 _dial(endpoint, address, self._timeout).close()  # raises the reason, which libzmq keeps to itself
                 raise _nobody(endpoint)
@@ -247,6 +251,12 @@ class PyzmqTransport:
 
 def _milliseconds(seconds: float | None) -> int | None:
     return None if seconds is None else math.ceil(seconds * 1000)
+
+
+def _end(context: zmq.Context[zmq.Socket[bytes]], *sockets: zmq.Socket[bytes]) -> None:
+    for each in sockets:
+        each.close(linger=0)
+    context.term()
 
 
 def _gone() -> ConnectionResetError:
