@@ -18,8 +18,7 @@ from typing import Any
 
 import msgpack
 
-from dreamd.jobs import Limits
-from dreamd.options import Options
+from dreamd.limits import ROWS, Limits, flag_of
 from dreamwire import presets
 from dreamwire.errors import CODES, DreamError
 from dreamwire.messages import (
@@ -37,6 +36,7 @@ from dreamwire.messages import (
     encode,
 )
 from dreamwire.params import JOBS, markdown
+from dreamwire.texts import LONGEST
 
 DOCS = Path(__file__).resolve().parent
 COMMAND = ".venv/bin/python docs/generate.py"
@@ -136,21 +136,22 @@ def codes() -> str:
 
 
 def limits() -> str:
-    options, jobs = Options("ipc:///"), Limits()
-    gib = 1 << 30
-    rows = [
-        ("bytes of a header", f"{MAX_HEADER}", "`limit`"),
-        ("frames of pixels in a message", f"{MAX_FRAMES}", "`bad_message`"),
-        ("depth of a header", f"{MAX_DEPTH}", "`bad_message`"),
-        ("bytes of a frame", f"{options.max_frame}", "the connection ends without a word"),
-        ("pixels of a picture", f"{options.max_pixels}", "`limit`"),
-        ("jobs waiting", f"{options.queue}", "`queue_full`"),
-        ("jobs waiting of one connection", f"{jobs.per_client}", "`queue_full`"),
-        ("pixels of waiting jobs", f"{jobs.queue_bytes // gib} GiB", "`queue_full`"),
-        ("results that nobody has acknowledged", f"{jobs.results_bytes // gib} GiB", "the oldest are forgotten"),
-        ("seconds for which a result is kept", f"{jobs.result_seconds:g}", "it is forgotten"),
+    fixed = [
+        ("bytes of a header", f"{MAX_HEADER}", "`limit`", "nothing"),
+        ("frames of pixels in a message", f"{MAX_FRAMES}", "`bad_message`", "nothing"),
+        ("depth of a header", f"{MAX_DEPTH}", "`bad_message`", "nothing"),
+        ("characters of a text among the parameters", f"{LONGEST}", "`bad_params`", "nothing"),
+        ("bytes of a frame", f"{Limits().frame}", "the connection ends without a word", "`--megapixels`"),
     ]
-    return table("what | at most | else", rows)
+    changeable = [
+        (row.metadata["what"], str(row.default), _beyond(row.metadata["beyond"]), f"`{flag_of(name)}`")
+        for name, row in ROWS.items()
+    ]
+    return table("what | at most | beyond it | raised by", fixed + changeable)
+
+
+def _beyond(what: str) -> str:
+    return f"`{what}`" if what in CODES else what
 
 
 # Bytes
