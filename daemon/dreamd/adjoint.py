@@ -19,6 +19,7 @@ import math
 import operator
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -28,6 +29,7 @@ from torch.nn import functional as F
 
 from .convolutions import Convolution, Phases, SameConv2d, is_pointwise, together
 from .pooling import MaxPool
+from .rectifier import let_through
 
 #: What reads activations of a smaller stride than this is computed in float32, whatever the network's type.
 EXACT_BELOW = 4
@@ -39,11 +41,6 @@ class Channels:
 
     parts: Mapping[int, Tensor]
     count: int
-
-    def each(self, change: Callable[[slice, Tensor], Tensor]) -> Channels:
-        """With every part changed, which is told its channels."""
-        changed = {first: change(slice(first, first + part.shape[1]), part) for first, part in self.parts.items()}
-        return Channels(changed, self.count)
 
     def with_those_of(self, other: Channels) -> Channels:
         """Those of both, which have none in common."""
@@ -84,22 +81,12 @@ class Gradient:
 
     def under(self, outputs: Tensor, high: float) -> Gradient:
         """What a rectifier between 0 and `high` lets through: nothing where its `outputs` are at the ends."""
-
-        def masked(gradient: Tensor, outputs: Tensor) -> Tensor:
-            place = {"grad_input": gradient} if self.own else {}
-            outputs = outputs.to(gradient.dtype)
-            found: Tensor
-            if math.isinf(high):
-                found = torch.ops.aten.threshold_backward(gradient, outputs, 0, **place)
-            else:
-                found = torch.ops.aten.hardtanh_backward(gradient, outputs, 0, high, **place)
-            return found
-
+        masked = partial(let_through, high=high, in_place=self.own)
         if isinstance(self.value, Phases):
             phases = self.value
             return Gradient(phases.each(lambda phase, part: masked(part, outputs[phases.where(phase)])))
         if isinstance(self.value, Channels):
-            return Gradient(self.value.each(lambda which, part: masked(part, outputs[:, which])))
+            return Gradient(self.value.joined()).under(outputs, high)
         return Gradient(masked(self.value, outputs))
 
 

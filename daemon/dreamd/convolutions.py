@@ -18,6 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+#: Sizes of inputs for which a weight is kept ready: an octave has windows of no more, and weights may be large.
+SIZES = 4
+
 #: Zeros before and after the rows, and before and after the columns.
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
@@ -202,7 +205,7 @@ class Kernel:
     ) -> None:
         self._weight, self._bias = packed(weight), bias
         self._how = list(zeros), list(stride), list(dilation), groups
-        self._ready = False
+        self._ready: dict[torch.Size, Tensor] = {}
 
     def over(self, x: Tensor, high: float | None = None) -> Tensor:
         """The convolution of `x (n, C, H, W)`; with `high` between 0 and that, which may be infinite."""
@@ -210,13 +213,19 @@ class Kernel:
         if not _onednn(x.device.type, x.dtype):
             y = F.conv2d(x, self._weight, self._bias, stride, zeros, dilation, groups)
             return y if high is None else y.clamp_(0, high)
-        if not self._ready:
-            self._weight, self._ready = _reordered(self._weight, *self._how, x.shape), True
         name, bounds = _rectifier(high)
         found: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self._weight, self._bias, zeros, stride, dilation, groups, name, bounds, ""
+            x, self._ready_for(x.shape), self._bias, zeros, stride, dilation, groups, name, bounds, ""
         )
         return found
+
+    def _ready_for(self, size: torch.Size) -> Tensor:
+        """The weight in oneDNN's order. In that for another size an input may take twice as long."""
+        if size not in self._ready:
+            if len(self._ready) == SIZES:
+                del self._ready[next(iter(self._ready))]
+            self._ready[size] = _reordered(self._weight, *self._how, size)
+        return self._ready[size]
 
 
 def _rectifier(high: float | None) -> tuple[str, list[float]]:

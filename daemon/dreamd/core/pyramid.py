@@ -58,8 +58,8 @@ def rms(patches: Sequence[Tensor], supports: Sequence[Support]) -> float:
     squares = 0.0
     for patch, support in zip(patches, supports, strict=True):
         for (part,) in portions(patch):
-            each = part.square()
-            squares += float((each if support.everywhere else each.mul_(support.mask)).sum())
+            weighted = part if support.everywhere else part * support.mask
+            squares += float(torch.dot(weighted.flatten(), part.flatten()))  # no picture is made of the squares
     if not math.isfinite(squares):  # pictures may hold anything around the region
         peak = max(float(patch.abs().max()) for patch in patches)
         return peak * rms([patch / peak for patch in patches], supports) if math.isfinite(peak) else peak
