@@ -33,8 +33,8 @@ ENVIRONMENT = {
     # Every tensor is aligned, and before glibc 2.38 that leaves crumbs on both sides. Threads keep crumbs for
     # themselves, where nothing can be joined with them: what one window has freed no longer fits the next, and the
     # heap grows to three times what a window needs. Threads of ours ask for little that is small.
-    # And all is in pages of 2 MB where Linux gives them to whoever asks (madvise): a fifth of a step went by looking
-    # up the usual ones.
+    # And all lies in pages of 2 MB where Linux gives them to who asks: looking up usual ones takes a fifth of a
+    # step.
     "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.hugetlb=1",
     # What oneDNN prepares for a convolution of one size is kept. A dream has windows of many, and the thousand
     # that it keeps by itself are forgotten before they come again, which costs a third of a step.

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from dreamd import models, weights
 from dreamd.adjoint import Author
-from dreamd.convolutions import Convolution, Phases, SameConv2d, padding
+from dreamd.convolutions import SIZES, Convolution, Kernel, Phases, SameConv2d, padding
 from dreamd.pooling import MaxPool
 from dreamd.sample import cloudscape
 from dreamwire.networks import NETWORKS, Network
@@ -121,6 +121,16 @@ def test_a_convolution_goes_back_as_autograd_says(conv: nn.Conv2d) -> None:
         gradient = torch.randn_like(y)
         (expected,) = torch.autograd.grad(y, x, gradient)
         assert near(back(conv, gradient, size), expected), size
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_weight_is_kept_ready_for_a_few_sizes_and_right_for_all(dtype: torch.dtype) -> None:
+    conv = nn.Conv2d(16, 32, 3, padding=1).requires_grad_(False).to(dtype)
+    kernel = Kernel(conv.weight, conv.bias, (1, 1), (1, 1), (1, 1), 1)
+    for side in [*range(8, 8 + 2 * SIZES), *range(8, 10)]:
+        x = torch.randn(1, 16, side, 40, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        assert torch.allclose(kernel.over(x), conv(x), rtol=2e-2, atol=2e-2 if dtype == torch.bfloat16 else 1e-5)
+    assert len(kernel._ready) <= SIZES
 
 
 POOLS = {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import resource
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,35 +15,50 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from numpy.typing import NDArray
 
 from dreamd import ram
+from dreamd.supervisor import ENVIRONMENT
 from dreamwire.client import Client, Done
+from dreamwire.errors import DreamError
 from jobs_sent import BRIEF, dreamt, eventually, image, last, picture
 from real_daemon import Daemon
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of other processes are Linux's")
 
-LARGE = picture(1000, 1000)
+LARGE, LARGER = picture(1000, 1000), picture(1500, 1500)
 PARAMS = BRIEF | {"layers": "blocks.4", "precision": "float32"}
 
 
 @pytest.fixture
-def limit(daemon: Daemon) -> Iterator[Callable[[int], None]]:
-    """Has the worker start anew, with no more than so many megabytes."""
+def limit(daemon: Daemon) -> Callable[[float], None]:
+    """Has the next worker take no more than so many megabytes beyond what one has that is idle."""
     assert daemon.process is not None
     front = psutil.Process(daemon.process.pid)  # whose limits its processes have too
+    with daemon.client() as client:
+        dreamt(client, precision="float32")
+    idle = _data(daemon.worker().pid)
 
-    def limit(megabytes: int) -> None:
-        front.rlimit(resource.RLIMIT_DATA, (megabytes << 20, resource.RLIM_INFINITY))
-        worker = daemon.worker()
-        worker.kill()
-        eventually(lambda: f"worker {worker.pid} died" in daemon.log, "word of its end")
+    def limit(megabytes: float) -> None:
+        most = resource.RLIM_INFINITY if megabytes == math.inf else idle + int(megabytes * 2**20)
+        front.rlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
+        with daemon.client() as client:
+            pid = client.status()["workers"][0]["pid"]
+        if pid:
+            psutil.Process(pid).kill()
+            eventually(lambda: f"worker {pid} died" in daemon.log, "word of its end")
 
     return limit
 
 
-def made(client: Client, **params: Any) -> Done:
-    return last(client.submit("dream", PARAMS | params, image=image(LARGE)))
+def _data(pid: int) -> int:
+    """What a process has of what RLIMIT_DATA limits, in bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmData:"))) << 10
+
+
+def made(client: Client, pixels: NDArray[np.uint8] = LARGE, **params: Any) -> Done:
+    return last(client.submit("dream", PARAMS | params, image=image(pixels)))
 
 
 def pixels(done: Done) -> Any:
@@ -83,6 +100,32 @@ def test_a_worker_that_the_system_ends_for_want_of_memory_is_followed_by_one_tha
     assert f"worker {worker.pid} died with signal 9" in place.log
 
 
+def test_under_a_limit_windows_are_halved_until_they_fit_and_the_picture_is_the_same(
+    daemon: Daemon, limit: Callable[[float], None]
+) -> None:
+    with daemon.client() as client:
+        limit(750)
+        done = made(client, LARGER, window=1536)
+        assert done.info["degraded"][-1].startswith("the window was reduced to ")
+        limit(math.inf)
+        unlimited = made(client, LARGER, window=1536)
+        assert unlimited.info["degraded"] == []
+        assert np.abs(pixels(done) - pixels(unlimited)).max() <= 1
+
+
+def test_where_nothing_helps_the_job_fails_with_advice_and_the_next_one_is_done(
+    daemon: Daemon, limit: Callable[[float], None]
+) -> None:
+    with daemon.client() as client:
+        limit(10)
+        with pytest.raises(DreamError, match="memory") as caught:
+            made(client, window=1024)
+        assert caught.value.code == "out_of_memory"
+        client.ping()
+        limit(math.inf)
+        assert made(client, window=1024).info["degraded"] == []
+
+
 def test_the_worker_goes_before_an_editor_when_the_machine_has_no_memory_left(daemon: Daemon) -> None:
     with daemon.client() as client:
         dreamt(client)
@@ -114,3 +157,32 @@ def test_limits_set_by_the_user_by_systemd_and_by_containers_are_known(
         assert ram.allowed() == min(1 << 40, ram._machine())
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+#: Takes 400 MB in pieces, between which something stays, and lets go of them; prints what it has then, and later.
+HOARDING = """
+import os, torch
+from dreamd import ram
+from dreamd.supervisor import ENVIRONMENT
+pieces = [(torch.ones(1 << 20), torch.ones(1 << 10)) for _ in range(100)]
+kept = [small for _, small in pieces]
+del pieces
+found = [ram.resident(os.getpid())]
+for most in (found[0] + (1 << 20), found[0] - (1 << 20)):
+    ram.give_back_beyond(most)
+    found.append(ram.resident(os.getpid()))
+print(*found)
+"""
+
+
+def test_what_a_large_picture_has_taken_is_given_back_and_what_a_small_one_has_is_kept() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HOARDING],
+        env=ENVIRONMENT | dict(os.environ),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before, kept, given_back = map(int, done.stdout.split())
+    assert kept == pytest.approx(before, abs=1 << 24)
+    assert given_back < before - (300 << 20)
