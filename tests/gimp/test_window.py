@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,22 +90,26 @@ def test_the_preview_shows_the_dream_and_begins_anew_with_other_settings(desk: D
     def preview(name: str) -> NDArray[np.int16]:
         return desk.screen(name, DIALOG)[110:390, 30:410]
 
-    def pressed() -> NDArray[np.int16]:
+    @contextlib.contextmanager
+    def pressed() -> Iterator[None]:
         desk.gimp.run("xdotool", "mousemove", "--window", dialog, "220", "250", "mousedown", "1")
         try:
-            return preview("preview-before")
+            yield
         finally:
             desk.gimp.run("xdotool", "mouseup", "1")
 
     def differ(one: NDArray[np.int16], other: NDArray[np.int16]) -> bool:
         return bool((np.abs(one - other) > 12).any(-1).mean() > 0.02)
 
-    before = pressed()
+    with pressed():
+        before = preview("preview-before")
     wait_for(lambda: differ(preview("preview"), before), "a preview")
     first = preview("preview")
     desk.gimp.click(200, 60, dialog)  # the second preset
     wait_for(lambda: differ(preview("preview-other"), first), "another preview")
-    assert differ(pressed(), preview("preview-other"))
+    other = preview("preview-other")
+    with pressed():
+        wait_for(lambda: differ(preview("preview-before"), other), "the picture as it is")
     desk.gimp.press("Escape", window=dialog)
     desk.gone(DIALOG)
     wait_for(lambda: not desk.jobs, "the preview's end")

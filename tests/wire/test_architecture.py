@@ -52,7 +52,9 @@ LAYERS = {
         " dreamd.core.invert dreamd.core.palette dreamd.core.fool dreamd.core.texture dreamd.core.visualise",
         packages="torch",
     ),
-    "gradients": Layer("dreamd.adjoint dreamd.convolutions dreamd.pooling dreamd.replay", packages="torch"),
+    "gradients": Layer(
+        "dreamd.adjoint dreamd.convolutions dreamd.pooling dreamd.rectifier dreamd.replay", packages="torch"
+    ),
     "common": Layer(
         "dreamd dreamd.download dreamd.gimps dreamd.jobs dreamd.limits dreamd.locks dreamd.logs dreamd.options"
         " dreamd.parent dreamd.ram dreamd.redact dreamd.tally dreamd.weights",
