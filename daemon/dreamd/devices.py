@@ -170,9 +170,14 @@ class NetworkCache:
             self._loaded[key] = models.load(row, weights.require(row), device, dtype)
             log.info("loaded %s on %s in %s", name, device, dtype)
         self._loaded.move_to_end(key)
-        while len(self._loaded) > 1 and sum(network.bytes for network in self._loaded.values()) > self._budget:
+        while len(self._loaded) > 1 and self.bytes > self._budget:
             self._drop(next(iter(self._loaded)))
         return self._loaded[key]
+
+    @property
+    def bytes(self) -> int:
+        """Of the weights of all that is loaded."""
+        return sum(network.bytes for network in self._loaded.values())
 
     def holds(self, name: str, device: torch.device, dtype: torch.dtype) -> bool:
         return (name, device, dtype) in self._loaded

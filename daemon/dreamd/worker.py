@@ -57,7 +57,7 @@ from .run import Channel, JobCancelledError, Run
 log = logging.getLogger(__name__)
 
 #: Bytes beyond those of its networks that a worker keeps from one job to the next: what 5 megapixels take.
-KEPT = 3 << 29
+HELD = 3 << 29
 #: Seconds after which a worker in the middle of a job says again how it is.
 STATUS_EVERY = 2.0
 
@@ -90,7 +90,7 @@ class Worker:
             if isinstance(message, Submit):
                 self._run_job(message)
                 del message  # with its picture
-                ram.give_back_beyond(KEPT + sum(each["bytes"] for each in self._cache.listed()))
+                ram.give_back_beyond(HELD + self._cache.bytes)
             elif isinstance(message, Unload):
                 self._cache.unload(message.network)
             elif isinstance(message, Shutdown):
